@@ -1,0 +1,6 @@
+export * from './catalog.ts'
+export * from './common.ts'
+export * from './errors.ts'
+export * from './last-operation.ts'
+export * from './service-binding.ts'
+export * from './service-instance.ts'

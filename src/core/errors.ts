@@ -1,0 +1,85 @@
+import type { ErrorBody } from '../../schemas/errors.ts'
+
+/** What an error answer says beside its status. */
+export interface BrokerErrorDetails {
+  /** The specification's error code, where it names one (spec: Error Codes). */
+  error?: string
+  /** Of a failed update or deprovision: can the instance still be used? */
+  instanceUsable?: boolean
+  /** Of a failed update: may the same update succeed later? */
+  updateRepeatable?: boolean
+  /** Whole seconds for `Retry-After`. */
+  retryAfterSeconds?: number
+  cause?: unknown
+}
+
+/**
+ * An answer other than success (spec: Service Broker Errors). The only error that carries a status: anything else
+ * that is thrown is logged and answered as a bare 500.
+ */
+export class BrokerError extends Error {
+  override readonly name = 'BrokerError'
+  readonly status: number
+  readonly details: BrokerErrorDetails
+
+  constructor(status: number, description: string, details: BrokerErrorDetails = {}) {
+    super(description, details.cause === undefined ? undefined : { cause: details.cause })
+    this.status = status
+    this.details = details
+  }
+
+  /** The body as it goes over the wire. */
+  toBody(): ErrorBody {
+    const { error, instanceUsable, updateRepeatable } = this.details
+    return {
+      ...(error === undefined ? {} : { error }),
+      description: this.message,
+      ...(instanceUsable === undefined ? {} : { instance_usable: instanceUsable }),
+      ...(updateRepeatable === undefined ? {} : { update_repeatable: updateRepeatable })
+    }
+  }
+}
+
+/**
+ * The table of refusals. The three fixed descriptions are to the letter what the Go client recognises the errors
+ * by; changing one breaks Kubernetes platforms.
+ */
+export const refusals = {
+  malformed: (description: string) => new BrokerError(400, description),
+  invalidParameters: (description: string) => new BrokerError(400, description),
+  unauthorized: () => new BrokerError(401, 'The credentials are missing or wrong.'),
+  instanceUnknown: (id: string) => new BrokerError(404, `There is no service instance "${id}".`),
+  bindingUnknown: (id: string) => new BrokerError(404, `There is no service binding "${id}".`),
+  operationUnknown: () => new BrokerError(404, 'There is no operation on this resource.'),
+  routeUnknown: (method: string, path: string) => new BrokerError(404, `There is no ${method} ${path}.`),
+  instanceGone: () => new BrokerError(410, 'The service instance does not exist.'),
+  bindingGone: () => new BrokerError(410, 'The service binding does not exist.'),
+  operationGone: () => new BrokerError(410, 'The resource was deleted.'),
+  versionUnsupported: (description: string, status: 400 | 412 = 412) => new BrokerError(status, description),
+  instanceConflict: (id: string) =>
+    new BrokerError(409, `A service instance "${id}" exists already, with other attributes.`),
+  bindingConflict: (id: string) =>
+    new BrokerError(409, `A service binding "${id}" exists already, with other attributes.`),
+  asyncRequired: () =>
+    new BrokerError(422, 'This service plan requires client support for asynchronous service operations.', {
+      error: 'AsyncRequired'
+    }),
+  concurrency: () =>
+    new BrokerError(422, 'The Service Broker does not support concurrent requests that mutate the same resource.', {
+      error: 'ConcurrencyError'
+    }),
+  requiresApp: () =>
+    new BrokerError(422, 'This service supports generation of credentials through binding an application only.', {
+      error: 'RequiresApp'
+    }),
+  maintenanceInfoConflict: () =>
+    new BrokerError(422, 'The maintenance information for the requested service plan has changed.', {
+      error: 'MaintenanceInfoConflict'
+    }),
+  unsupportedChange: (description: string) =>
+    new BrokerError(422, description, { instanceUsable: true, updateRepeatable: false }),
+  internal: () => new BrokerError(500, 'The broker failed. The cause is in its log.'),
+  unavailable: (description: string, retryAfterSeconds = 5) => new BrokerError(503, description, { retryAfterSeconds }),
+  deadline: (seconds: number) =>
+    new BrokerError(504, `The work did not end within ${seconds} s. It is being undone.`, { retryAfterSeconds: 5 })
+}

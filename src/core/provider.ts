@@ -1,0 +1,166 @@
+import type { TSchema } from '@sinclair/typebox'
+import type { Mode, ServiceOffering, ServicePlan } from '../../schemas/catalog.ts'
+import type { JsonObject } from '../../schemas/common.ts'
+import type { BindingReply } from '../../schemas/service-binding.ts'
+import type { InstanceReply } from '../../schemas/service-instance.ts'
+import { BrokerError } from './errors.ts'
+
+/**
+ * What an author implements: five small functions that make, change and remove the outside resources of one kind of
+ * service. Everything else of the Open Service Broker API is the framework's.
+ *
+ * Each function is **repeatable**: after a crash or a failed attempt it is called again with the same ids and the
+ * `state` saved last, and must converge on the same outcome. Choose the names of outside resources and keep them
+ * with `task.saveState` before the first outside effect; then whatever happens, the next attempt and the delete know
+ * what to look for.
+ *
+ * Throw {@link Rejected} to end the operation with an answer for the user. Throw {@link Unavailable} to have it
+ * tried again with a description the user may read. Anything else is tried again too, and only logged.
+ */
+export interface ServiceProvider {
+  /** As `x-broker.provider` of a service offering names it. */
+  readonly name: string
+  /** Schema of a plan's `x-broker.options`, checked when the catalog loads. */
+  readonly options: TSchema
+  /** Mode of the plans that name none. */
+  readonly mode: Mode
+  /** Makes the instance. */
+  provision(task: InstanceTask): Promise<Provisioned>
+  /** Brings the instance to `task.plan` and `task.parameters`. Without it every update is refused with 422. */
+  update?(task: UpdateTask): Promise<Provisioned>
+  /** Removes the instance; succeeds when there is nothing (left) to remove. Its bindings have been unbound before. */
+  deprovision(task: RemovalTask): Promise<void>
+  /** Makes credentials. Needed when the offering is bindable. */
+  bind?(task: BindTask): Promise<Bound>
+  /** Revokes credentials; succeeds when there is nothing (left) to revoke. */
+  unbind?(task: UnbindTask): Promise<void>
+  /** Opens connections; called once, before the first task. */
+  start?(): Promise<void>
+  /** Closes connections; called once, after the last task. */
+  stop?(): Promise<void>
+  /** Throws when the provider cannot work at the moment. */
+  health?(): Promise<void>
+}
+
+/** What every function is given. */
+export interface Task {
+  readonly operationId: string
+  readonly instanceId: string
+  /** Name of the platform that asked. */
+  readonly platform: string
+  /** Contextual data as the platform sent it last. */
+  readonly context: JsonObject
+  /** Who asked, where the platform says so (spec: Originating Identity). */
+  readonly originatingIdentity: OriginatingIdentity | undefined
+  /** What the last {@link Task.saveState} of this resource, or the result of its last operation, kept. */
+  readonly state: JsonObject | undefined
+  /** Counts the tries of this operation, from 1. */
+  readonly attempt: number
+  /** Aborts when the work must stop: it was halted by a delete, taken over, ran out of time, or the process ends. */
+  readonly signal: AbortSignal
+  readonly log: TaskLog
+  /**
+   * Keeps what the next attempt and the delete must know. It is encrypted at rest.
+   * @throws {StaleAttempt} when another worker has taken over; let it pass
+   */
+  saveState(state: JsonObject): Promise<void>
+  /** Tells the user how far the work is: the `description` of last_operation. */
+  progress(text: string): Promise<void>
+}
+
+/** A task about an instance that exists in the catalog. */
+export interface InstanceTask extends Task {
+  readonly service: ServiceOffering
+  readonly plan: ServicePlan
+  /** The plan's `x-broker.options`, checked against the provider's schema. */
+  readonly options: JsonObject
+  readonly parameters: JsonObject
+}
+
+/** An update: `plan`, `options` and `parameters` are what is asked for; `parameters` has the earlier ones merged in. */
+export interface UpdateTask extends InstanceTask {
+  readonly previous: {
+    /** Absent when the catalog no longer has it. */
+    readonly plan: ServicePlan | undefined
+    readonly options: JsonObject
+    readonly parameters: JsonObject
+  }
+}
+
+/** A delete never depends on the catalog: offering and plan may be gone from it. */
+export interface RemovalTask extends Task {
+  readonly service: ServiceOffering | undefined
+  readonly plan: ServicePlan | undefined
+  readonly options: JsonObject
+  readonly parameters: JsonObject
+}
+
+/** The instance that a binding task is about. */
+export interface TaskInstance {
+  readonly state: JsonObject | undefined
+  readonly parameters: JsonObject
+}
+
+/** A bind; `state` and `parameters` are the binding's own. */
+export interface BindTask extends InstanceTask {
+  readonly bindingId: string
+  readonly instance: TaskInstance
+  readonly appGuid: string | undefined
+  readonly route: string | undefined
+  /** The binding that this one succeeds (spec: Binding Rotation). Both stay valid. */
+  readonly predecessor: { readonly bindingId: string; readonly state: JsonObject | undefined } | undefined
+  /** Whether the plan wants `endpoints` in the answer (`x-broker.endpoints`). */
+  readonly endpoints: boolean
+}
+
+/** An unbind; `state` is the binding's own. */
+export interface UnbindTask extends RemovalTask {
+  readonly bindingId: string
+  readonly instance: TaskInstance
+}
+
+/** Result of a provision or an update. */
+export interface Provisioned extends InstanceReply {
+  /** Replaces the saved state when present. */
+  state?: JsonObject
+}
+
+/** Result of a bind. */
+export interface Bound extends BindingReply {
+  /** Replaces the binding's saved state when present. */
+  state?: JsonObject
+}
+
+/** spec: Originating Identity. */
+export interface OriginatingIdentity {
+  readonly platform: string
+  readonly value: JsonObject
+}
+
+/** The part of a pino logger that tasks get; every line carries the operation's ids. */
+export interface TaskLog {
+  debug(fields: object, message?: string): void
+  info(fields: object, message?: string): void
+  warn(fields: object, message?: string): void
+  error(fields: object, message?: string): void
+}
+
+/**
+ * Ends the operation: it failed and no further try is made. `status` is the answer of a synchronous request (400 for
+ * bad parameters; 422 on updates alone: on provision and bind an unknown 422 starts orphan mitigation).
+ */
+export class Rejected extends BrokerError {}
+
+/** The attempt failed for a passing reason that the user may read; the operation is tried again while its time lasts. */
+export class Unavailable extends Error {
+  override readonly name = 'Unavailable'
+}
+
+/** This worker has lost the operation to another attempt: whatever it still writes is refused. */
+export class StaleAttempt extends Error {
+  override readonly name = 'StaleAttempt'
+
+  constructor(operationId: string) {
+    super(`Operation ${operationId} is no longer this worker's: it was halted, finished or taken over.`)
+  }
+}

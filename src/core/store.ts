@@ -1,0 +1,225 @@
+import type { JsonObject } from '../../schemas/common.ts'
+import type { OperationState } from '../../schemas/last-operation.ts'
+import type { BindingReply } from '../../schemas/service-binding.ts'
+import type { ServiceInstanceMetadata } from '../../schemas/service-instance.ts'
+import type { OriginatingIdentity } from './provider.ts'
+
+/*
+ * Terms
+ *   resource    an instance, or a binding of one
+ *   operation   one provision, update, deprovision, bind or unbind of a resource; unfinished while `in progress`
+ *   attempt     one try at an operation; each claim raises it
+ *   claim       the right to work on an operation: its id and attempt. Every write of a worker is fenced on both, so a
+ *               worker that was frozen and taken over changes nothing when it wakes up
+ *   lease       how long a claim is believed in without a sign of life
+ *   halt        a delete ends an unfinished create of the same resource and takes its place
+ */
+
+/** How long a claim holds without being kept alive. Shorter than pg-boss's shortest heartbeat (10 s). */
+export const LEASE_MS = 9_000
+
+export type OperationKind = 'provision' | 'update' | 'deprovision' | 'bind' | 'unbind'
+
+/** `creating` until the first success; `failed` when that did not come: invisible to a fetch, removable by a delete. */
+export type ResourceStatus = 'creating' | 'ready' | 'failed'
+
+/** A service instance as it is stored. */
+export interface InstanceRecord {
+  instanceId: string
+  /** Name of the platform that made it; to any other it does not exist. */
+  platform: string
+  /** Name of the provider that made it: a delete must find it when the catalog has changed. */
+  provider: string
+  serviceId: string
+  planId: string
+  organizationGuid: string
+  spaceGuid: string
+  context: JsonObject
+  parameters: JsonObject
+  maintenanceVersion?: string
+  status: ResourceStatus
+  dashboardUrl?: string
+  metadata?: ServiceInstanceMetadata
+  /** The provider's saved state; encrypted at rest. */
+  state?: JsonObject
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** A service binding as it is stored. */
+export interface BindingRecord {
+  instanceId: string
+  bindingId: string
+  platform: string
+  serviceId: string
+  planId: string
+  appGuid?: string
+  route?: string
+  context: JsonObject
+  parameters: JsonObject
+  predecessorBindingId?: string
+  status: ResourceStatus
+  /** The answer of the bind, credentials included; encrypted at rest. */
+  reply?: BindingReply
+  /** The provider's saved state; encrypted at rest. */
+  state?: JsonObject
+  expiresAt?: Date
+  createdAt: Date
+  updatedAt: Date
+}
+
+/** What an update asks for, applied to the instance in one step when it succeeds. */
+export interface UpdateTarget {
+  planId: string
+  parameters: JsonObject
+  context: JsonObject
+  maintenanceVersion?: string
+}
+
+/** How a failed operation is answered when the request still waits for it. */
+export interface OperationFailure {
+  status: number
+  error?: string
+}
+
+/** One operation as it is stored: the one source of truth of `last_operation`. */
+export interface OperationRecord {
+  /** UUID; the `operation` of a 202. */
+  operationId: string
+  kind: OperationKind
+  platform: string
+  instanceId: string
+  bindingId?: string
+  state: OperationState
+  /** Answered 202 and executed by the runner; else executed within the request. */
+  async: boolean
+  /** Started by the broker itself to undo something; polls without a token do not see it. */
+  internal: boolean
+  /** Of an update. */
+  target?: UpdateTarget
+  /** What the user may read: progress while it runs, the outcome afterwards. */
+  description?: string
+  failure?: OperationFailure
+  instanceUsable?: boolean
+  updateRepeatable?: boolean
+  attempt: number
+  /** Until when the worker of `attempt` is believed alive; absent when nobody works on it. */
+  leaseUntil?: Date
+  /** The unfinished create that this delete halted: its worker must have let go before this one starts. */
+  halts?: string
+  /** No attempt starts after it. */
+  deadline: Date
+  originatingIdentity?: OriginatingIdentity
+  requestIdentity?: string
+  createdAt: Date
+  startedAt?: Date
+  finishedAt?: Date
+}
+
+/** The right to work on an operation. */
+export interface Claim {
+  readonly operationId: string
+  readonly attempt: number
+}
+
+/** Everything one operation start writes, in one transaction. */
+export interface Start {
+  operation: OperationRecord
+  /** Provision of an unknown instance: fails `changed` when the id is taken. */
+  insertInstance?: InstanceRecord
+  /** Bind of an unknown binding: fails `changed` when the id is taken. */
+  insertBinding?: BindingRecord
+  /** Provision or bind again after a failure: back to `creating`; fails `changed` unless it is `failed`. */
+  retryCreate?: boolean
+}
+
+/**
+ * `started`: all of it is committed. `busy`: nothing was written, another operation on the resource is unfinished.
+ * `changed`: nothing was written, what the decision was made on has changed meanwhile: read again.
+ */
+export type StartResult = 'started' | 'busy' | 'changed'
+
+/** A transaction of the store, as only the store and its runner understand it. */
+export type Transaction = unknown
+
+/** Called inside the transaction that writes an operation; what it writes commits with it. */
+export type Enqueue = (operation: OperationRecord, transaction: Transaction) => Promise<void>
+
+/**
+ * What became of a claim attempt. `held`: somebody else works on it, or the create that it halted has not let go.
+ */
+export type ClaimResult = { kind: 'claimed'; operation: OperationRecord } | { kind: 'held' } | { kind: 'finished' }
+
+/** What the end of an operation writes, in one transaction. Fields of the resource that are absent stay. */
+export interface Finish {
+  state: 'succeeded' | 'failed'
+  description?: string
+  failure?: OperationFailure
+  instanceUsable?: boolean
+  updateRepeatable?: boolean
+  instance?: Partial<InstanceRecord> | 'remove'
+  binding?: Partial<BindingRecord> | 'remove'
+}
+
+/**
+ * Where instances, bindings and operations are kept. Every method is atomic. Records that come out are copies.
+ *
+ * Guarantees that every store gives and `test/stores/contract.ts` checks:
+ * - at most one unfinished operation for a resource; none on a binding beside an unfinished one of its instance, and
+ *   the other way round (bindings of one instance may change side by side);
+ * - a fenced write (one that takes a {@link Claim}) changes something only while the operation is unfinished and the
+ *   claim is the newest; it throws `StaleAttempt` otherwise, except {@link Store.keepAlive} and {@link Store.finish},
+ *   which answer `false`;
+ * - what `start` and `finish` write is durable before they answer.
+ *
+ * Methods throw `Unavailable` when the store cannot be reached.
+ */
+export interface Store {
+  getInstance(instanceId: string): Promise<InstanceRecord | undefined>
+  getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined>
+  /** Bindings of the instance, oldest first. */
+  listBindings(instanceId: string): Promise<BindingRecord[]>
+  getOperation(operationId: string): Promise<OperationRecord | undefined>
+  /** The unfinished operation of exactly this resource. */
+  unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined>
+  /** The newest operation of exactly this resource that is not internal, finished or not. */
+  latestOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined>
+  /** Ids of the plans that instances live on, for the check of a catalog reload. */
+  plansInUse(): Promise<{ serviceId: string; planId: string }[]>
+
+  /**
+   * Begins an operation. When `operation.halts` is set, the halted operation ends `failed` in the same transaction
+   * and its worker is told. A synchronous operation comes with `attempt: 1` and a lease: the request is its worker.
+   */
+  start(start: Start, enqueue: Enqueue): Promise<StartResult>
+  /** Takes the operation: raises `attempt` and sets the lease, when nobody else's lease holds. */
+  claim(operationId: string): Promise<ClaimResult>
+  /** Renews the lease. `false`: the claim is lost, stop working. */
+  keepAlive(claim: Claim): Promise<boolean>
+  /** Keeps the provider's state on the resource of the operation, or on the binding named. */
+  saveState(claim: Claim, state: JsonObject): Promise<void>
+  progress(claim: Claim, description: string): Promise<void>
+  /** Removes a binding in the course of a deprovision. */
+  removeBinding(claim: Claim, bindingId: string): Promise<void>
+  /** Ends the operation and writes its outcome. `false`: the claim is lost, nothing was written. */
+  finish(claim: Claim, finish: Finish): Promise<boolean>
+  /**
+   * Lets go of an operation, so that another attempt may start before the lease ends. With `retry`, the description of
+   * the failed attempt is kept. Does nothing on a lost claim but to say that its worker has stopped.
+   */
+  release(claim: Claim, retry?: { description: string }): Promise<void>
+  /** A synchronous operation goes on in the background: it becomes asynchronous and `enqueue` is called with it. */
+  makeAsync(claim: Claim, enqueue: Enqueue): Promise<boolean>
+
+  /** Unfinished operations that nobody works on: synchronous ones whose request died, and, for a runner without a
+   * memory of its own, asynchronous ones. */
+  abandoned(): Promise<OperationRecord[]>
+  /** Deletes operations that ended before `before`; says how many. */
+  forgetOperations(before: Date): Promise<number>
+  /** Calls the listener with the id of each operation that was halted, within about a second. Returns the way to stop. */
+  onHalt(listener: (operationId: string) => void): () => void
+
+  /** Throws when the store cannot work at the moment. */
+  health(): Promise<void>
+  close(): Promise<void>
+}
