@@ -34,10 +34,15 @@ export type PlanSchemas = Static<typeof PlanSchemas>
 /** Our key on a plan in a catalog file; removed before the catalog is served. */
 export const PlanExtension = Type.Object(
   {
+    /** Default: the provider's. */
     mode: Type.Optional(Mode),
+    /** A binding needs an `app_guid` (spec: Binding, RequiresApp). Default: false. */
     requires_app: Type.Optional(Type.Boolean()),
+    /** Bindings carry `endpoints`. Default: false, because the Go client cannot read the specification's port strings. */
     endpoints: Type.Optional(Type.Boolean()),
+    /** Credentials are kept, encrypted, so that a binding can be fetched and a bind repeated. Default: true. */
     keep_credentials: Type.Optional(Type.Boolean()),
+    /** For the provider, checked against its schema. Default: none. */
     options: Type.Optional(JsonObject)
   },
   { additionalProperties: false }
@@ -46,7 +51,10 @@ export type PlanExtension = Static<typeof PlanExtension>
 
 /** Our key on a service offering in a catalog file; removed before the catalog is served. */
 export const ServiceExtension = Type.Object(
-  { provider: Type.Optional(NonEmptyString) },
+  {
+    /** Name of the provider. Default: `BROKER_DEFAULT_PROVIDER`. */
+    provider: Type.Optional(NonEmptyString)
+  },
   { additionalProperties: false }
 )
 export type ServiceExtension = Static<typeof ServiceExtension>
@@ -70,6 +78,13 @@ export const ServicePlan = Type.Object(
 )
 export type ServicePlan = Static<typeof ServicePlan>
 
+/** profile: Dashboard Client Object. */
+export const DashboardClient = Type.Object(
+  { id: NonEmptyString, secret: NonEmptyString, redirect_uri: Type.Optional(Type.String()) },
+  { additionalProperties: true }
+)
+export type DashboardClient = Static<typeof DashboardClient>
+
 /** spec: Service Offering Object. */
 export const ServiceOffering = Type.Object(
   {
@@ -87,7 +102,7 @@ export const ServiceOffering = Type.Object(
     bindings_retrievable: Type.Optional(Type.Boolean()),
     allow_context_updates: Type.Optional(Type.Boolean()),
     metadata: Type.Optional(JsonObject),
-    dashboard_client: Type.Optional(JsonObject),
+    dashboard_client: Type.Optional(DashboardClient),
     plan_updateable: Type.Optional(Type.Boolean()),
     plans: Type.Array(ServicePlan, { minItems: 1 })
   },

@@ -50,6 +50,7 @@ export const refusals = {
   unauthorized: () => new BrokerError(401, 'The credentials are missing or wrong.'),
   instanceUnknown: (id: string) => new BrokerError(404, `There is no service instance "${id}".`),
   bindingUnknown: (id: string) => new BrokerError(404, `There is no service binding "${id}".`),
+  notRetrievable: (what: string) => new BrokerError(404, `This service offering does not let its ${what} be fetched.`),
   operationUnknown: () => new BrokerError(404, 'There is no operation on this resource.'),
   routeUnknown: (method: string, path: string) => new BrokerError(404, `There is no ${method} ${path}.`),
   instanceGone: () => new BrokerError(410, 'The service instance does not exist.'),

@@ -188,16 +188,16 @@ export interface Store {
   plansInUse(): Promise<{ serviceId: string; planId: string }[]>
 
   /**
-   * Begins an operation. When `operation.halts` is set, the halted operation ends `failed` in the same transaction
-   * and its worker is told. A synchronous operation comes with `attempt: 1` and a lease: the request is its worker.
+   * Begins an operation. When `operation.halts` is set, the halted operation and its resource become `failed` in the
+   * same transaction, and its worker is told. A synchronous operation comes with `attempt: 1` and a lease: the request is its worker.
    */
   start(start: Start, enqueue: Enqueue): Promise<StartResult>
   /** Takes the operation: raises `attempt` and sets the lease, when nobody else's lease holds. */
   claim(operationId: string): Promise<ClaimResult>
   /** Renews the lease. `false`: the claim is lost, stop working. */
   keepAlive(claim: Claim): Promise<boolean>
-  /** Keeps the provider's state on the resource of the operation, or on the binding named. */
-  saveState(claim: Claim, state: JsonObject): Promise<void>
+  /** Keeps the provider's state on the resource of the operation; a deprovision names a binding that it removes. */
+  saveState(claim: Claim, state: JsonObject, bindingId?: string): Promise<void>
   progress(claim: Claim, description: string): Promise<void>
   /** Removes a binding in the course of a deprovision. */
   removeBinding(claim: Claim, bindingId: string): Promise<void>
@@ -208,8 +208,11 @@ export interface Store {
    * the failed attempt is kept. Does nothing on a lost claim but to say that its worker has stopped.
    */
   release(claim: Claim, retry?: { description: string }): Promise<void>
-  /** A synchronous operation goes on in the background: it becomes asynchronous and `enqueue` is called with it. */
-  makeAsync(claim: Claim, enqueue: Enqueue): Promise<boolean>
+  /**
+   * A synchronous operation goes on in the background: it becomes asynchronous with a new `deadline`, keeps its claim,
+   * and `enqueue` is called with it. `false`: the claim is lost, nothing was written.
+   */
+  makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean>
 
   /** Unfinished operations that nobody works on: synchronous ones whose request died, and, for a runner without a
    * memory of its own, asynchronous ones. */

@@ -1,0 +1,78 @@
+import type { FastifyRequest } from 'fastify'
+import fp from 'fastify-plugin'
+import type { Call } from '../src/core/call.ts'
+import { BrokerError } from '../src/core/errors.ts'
+import type { OriginatingIdentity } from '../src/core/provider.ts'
+
+declare module 'fastify' {
+  interface FastifyRequest {
+    /** Who asks, and what of the request every verb has to know; made before a handler runs. */
+    osbCall: Call
+    /** Name of the platform that authenticated; set by the authentication. */
+    osbPlatform: string
+  }
+}
+
+const REQUEST_IDENTITY = 'x-broker-api-request-identity'
+const ORIGINATING_IDENTITY = 'x-broker-api-originating-identity'
+const MAX_HEADER_LENGTH = 16_384
+
+/**
+ * Request identity (echoed on every answer, refusals included) and originating identity (parsed, kept for the audit).
+ * spec: Request Identity, Originating Identity.
+ */
+export const identity = fp(
+  async (app) => {
+    app.decorateRequest('osbPlatform', '')
+    app.decorateRequest('osbCall')
+    app.addHook('onRequest', async (request, reply) => {
+      const requestIdentity = headerOf(request, REQUEST_IDENTITY)
+      if (requestIdentity !== undefined) reply.header(REQUEST_IDENTITY, requestIdentity)
+    })
+    app.addHook('preHandler', async (request) => {
+      const requestIdentity = headerOf(request, REQUEST_IDENTITY)
+      const originatingIdentity = parseOriginatingIdentity(headerOf(request, ORIGINATING_IDENTITY))
+      request.osbCall = {
+        platform: request.osbPlatform,
+        acceptsIncomplete: acceptsIncomplete(request.query),
+        log: request.log,
+        ...(requestIdentity === undefined ? {} : { requestIdentity }),
+        ...(originatingIdentity === undefined ? {} : { originatingIdentity })
+      }
+    })
+  },
+  { name: 'osb-identity', fastify: '5.x' }
+)
+
+/** `Platform value`, the value being the base64 of a JSON object. */
+export function parseOriginatingIdentity(header: string | undefined): OriginatingIdentity | undefined {
+  if (header === undefined) return undefined
+  const [, platform, encoded] = /^(\S+) +(\S+)$/.exec(header) ?? []
+  if (platform === undefined || encoded === undefined || header.length > MAX_HEADER_LENGTH) throw badIdentity()
+  let value: unknown
+  try {
+    value = JSON.parse(Buffer.from(encoded, 'base64').toString('utf8'))
+  } catch (error) {
+    throw badIdentity(error)
+  }
+  if (!isObject(value) || JSON.stringify(value).includes('\\u0000')) throw badIdentity()
+  return { platform, value }
+}
+
+function badIdentity(cause?: unknown) {
+  const text = 'X-Broker-API-Originating-Identity must be a platform, a space, and the base64 of a JSON object.'
+  return new BrokerError(400, text, { cause })
+}
+
+function headerOf(request: FastifyRequest, name: string): string | undefined {
+  const value = request.headers[name]
+  return typeof value === 'string' && value !== '' ? value : undefined
+}
+
+function acceptsIncomplete(query: unknown): boolean {
+  return isObject(query) && query.accepts_incomplete === true
+}
+
+function isObject(value: unknown): value is Record<string, unknown> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value)
+}

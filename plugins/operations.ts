@@ -1,0 +1,104 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { FastifyBaseLogger } from 'fastify'
+import fp from 'fastify-plugin'
+import type { LastOperationQuery } from '../schemas/last-operation.ts'
+import { Bindings } from '../src/core/bindings.ts'
+import type { Call } from '../src/core/call.ts'
+import type { LoadedCatalog } from '../src/core/catalog/index.ts'
+import { Instances } from '../src/core/instances.ts'
+import { type DeletedLastOperation, lastOperation, type PollAnswer, type Polled } from '../src/core/last-operation.ts'
+import { Operations } from '../src/core/operations.ts'
+import { type ServiceProvider, Unavailable } from '../src/core/provider.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    /** The verbs of the broker. */
+    osbLifecycle: Lifecycle
+  }
+}
+
+/** What routes call: one method for each endpoint but the catalog. */
+export interface Lifecycle {
+  readonly instances: Instances
+  readonly bindings: Bindings
+  lastOperation(call: Call, polled: Polled, query: LastOperationQuery): Promise<PollAnswer>
+  /** Whether operations are executed: false until the store could be reached for the first time. */
+  readonly ready: boolean
+}
+
+export interface OperationsPluginOptions {
+  readonly providers: readonly ServiceProvider[]
+  readonly catalog: () => LoadedCatalog
+  readonly syncDeadlineMs: number
+  readonly deletedLastOperation: DeletedLastOperation
+}
+
+const RETRY_MS = 1_000
+
+/** Operation tracking: starts what executes operations when the app is ready, and stops it before it closes. */
+export const operations = fp<OperationsPluginOptions>(
+  async (app, { providers, catalog, syncDeadlineMs, deletedLastOperation }) => {
+    const { store, runner, prepare } = app.osbStorage
+    const engine = new Operations({
+      store,
+      runner,
+      catalog,
+      syncDeadlineMs,
+      log: app.log,
+      providers: new Map(providers.map((provider) => [provider.name, provider]))
+    })
+    const closing = new AbortController()
+    let ready = false
+    app.decorate('osbLifecycle', {
+      instances: new Instances(engine),
+      bindings: new Bindings(engine),
+      lastOperation: (call: Call, polled: Polled, query: LastOperationQuery) =>
+        lastOperation({ store, deleted: deletedLastOperation }, call, { polled, query }),
+      get ready() {
+        return ready
+      }
+    })
+    const begin = async () => {
+      await prepare()
+      await engine.begin()
+      ready = true
+    }
+    let beginning: Promise<void> = Promise.resolve()
+    app.addHook('onReady', async () => {
+      await Promise.all(providers.map((provider) => provider.start?.()))
+      beginning = begin()
+      await beginning.catch((error) => {
+        if (!(error instanceof Unavailable)) throw error
+        app.log.error({ err: error }, 'the store cannot be reached; requests are answered 503 until it can')
+        beginning = persist(begin, { log: app.log, signal: closing.signal })
+      })
+    })
+    app.addHook('preClose', async () => {
+      closing.abort()
+      await beginning.catch(() => undefined)
+      await engine.end()
+    })
+    app.addHook('onClose', async () => {
+      await Promise.all(providers.map((provider) => provider.stop?.()))
+    })
+  },
+  { name: 'osb-operations', fastify: '5.x', dependencies: ['osb-storage'] }
+)
+
+/** Tries until it works or the app closes. */
+async function persist(
+  begin: () => Promise<void>,
+  { log, signal }: { log: FastifyBaseLogger; signal: AbortSignal }
+): Promise<void> {
+  while (!signal.aborted) {
+    await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
+    if (signal.aborted) return
+    try {
+      await begin()
+      log.info('the store can be reached')
+      return
+    } catch (error) {
+      log.warn({ err: error }, 'the store cannot be reached yet')
+    }
+  }
+}

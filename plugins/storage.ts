@@ -1,0 +1,80 @@
+import fastifyPostgres from '@fastify/postgres'
+import fp from 'fastify-plugin'
+import type { Pool } from 'pg'
+import type { Runner } from '../src/core/runner.ts'
+import type { Store } from '../src/core/store.ts'
+import { InProcessRunner } from '../src/runners/in-process.ts'
+import { PgBossRunner } from '../src/runners/pg-boss.ts'
+import { MemoryStore } from '../src/stores/memory.ts'
+import { migrate, PostgresStore, parseEncryptionKeys, Sealer } from '../src/stores/postgres/index.ts'
+
+declare module 'fastify' {
+  interface FastifyInstance {
+    osbStorage: Storage
+  }
+}
+
+/** Where the broker keeps what it knows, and who executes its operations. */
+export interface Storage {
+  readonly store: Store
+  readonly runner: Runner
+  /** Brings the store's schema up to date; to be called before the first use, again until it works. */
+  prepare(): Promise<void>
+}
+
+/** The broker's own state: in memory, or in a PostgreSQL database. */
+export type StoreOption = 'memory' | { readonly pool: Pool } | { readonly connectionString: string }
+
+export interface StorageOptions {
+  readonly store: StoreOption
+  /** `kid:base64,…`; required for PostgreSQL. The first key writes, all read. */
+  readonly encryptionKeys?: string | undefined
+}
+
+/** How long a request waits for a connection before it is answered 503. */
+const CONNECT_TIMEOUT_MS = 3_000
+const POOL_SIZE = 16
+
+/** The store and its runner; closed with the app. An injected pool stays the host's. */
+export const storage = fp<StorageOptions>(
+  async (app, { store: option, encryptionKeys }) => {
+    if (option === 'memory') {
+      const store = new MemoryStore()
+      app.decorate('osbStorage', { store, runner: new InProcessRunner(app.log), prepare: async () => {} })
+      app.addHook('onClose', () => store.close())
+      return
+    }
+    if (encryptionKeys === undefined) {
+      throw new Error(
+        'Encryption keys are required to keep credentials in PostgreSQL: set BROKER_ENCRYPTION_KEYS (or the option ' +
+          'encryptionKeys) to "kid:key" with a key made by: openssl rand -base64 32'
+      )
+    }
+    const sealer = new Sealer(parseEncryptionKeys(encryptionKeys))
+    let pool: Pool
+    if ('pool' in option) {
+      pool = option.pool
+    } else {
+      if (app.hasDecorator('pg')) {
+        throw new Error(
+          'This app has @fastify/postgres already: give its pool with the option store: { pool: app.pg.pool }.'
+        )
+      }
+      await app.register(fastifyPostgres, {
+        connectionString: option.connectionString,
+        max: POOL_SIZE,
+        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        application_name: 'osb'
+      })
+      pool = app.pg.pool
+    }
+    const store = new PostgresStore(pool, { sealer })
+    const logApplied = (names: string[]) => {
+      if (names.length > 0) app.log.info({ migrations: names }, 'migrated the schema')
+    }
+    const runner = new PgBossRunner({ connection: pool.options, log: app.log })
+    app.decorate('osbStorage', { store, runner, prepare: async () => logApplied(await migrate(pool)) })
+    app.addHook('onClose', () => store.close())
+  },
+  { name: 'osb-storage', fastify: '5.x' }
+)

@@ -1,0 +1,116 @@
+import type { FastifyPluginAsync } from 'fastify'
+import fp from 'fastify-plugin'
+import { apiVersion } from '../plugins/api-version.ts'
+import { auth, DEFAULT_PLATFORM } from '../plugins/auth.ts'
+import { errors } from '../plugins/errors.ts'
+import { identity } from '../plugins/identity.ts'
+import { operations } from '../plugins/operations.ts'
+import { type StoreOption, storage } from '../plugins/storage.ts'
+import { validation } from '../plugins/validation.ts'
+import { catalogRoutes } from '../routes/catalog.ts'
+import { healthRoutes } from '../routes/health.ts'
+import { serviceBindingRoutes } from '../routes/service-bindings.ts'
+import { serviceInstanceRoutes } from '../routes/service-instances.ts'
+import type { CatalogSource } from '../schemas/catalog.ts'
+import type { DeletedLastOperation } from './core/last-operation.ts'
+import type { ServiceProvider } from './core/provider.ts'
+import { ReloadableCatalog } from './core/reloadable-catalog.ts'
+import { exampleProvider } from './providers/example.ts'
+import { type PostgresqlProviderOptions, postgresqlProvider } from './providers/postgresql/index.ts'
+
+/** Basic credentials of one platform. */
+export interface PlatformCredentials {
+  /** Name of the platform: its instances exist for it alone. */
+  readonly name: string
+  readonly username: string
+  readonly password: string
+}
+
+/** Who may come in: one platform, several, or nobody is asked because the host has authenticated already. */
+export type AuthOption =
+  | { readonly username: string; readonly password: string }
+  | { readonly platforms: readonly PlatformCredentials[] }
+  | false
+
+/** Options of {@link openServiceBroker}; beside them, `prefix` as for every Fastify plugin. */
+export interface OpenServiceBrokerOptions {
+  /** What is offered: an object, the path of a JSON or YAML file, or one that can be reloaded. */
+  readonly catalog: CatalogSource | string | ReloadableCatalog
+  readonly auth: AuthOption
+  /** Beside the built-in ones. One of the same name takes the built-in's place. */
+  readonly providers?: readonly ServiceProvider[]
+  /** Provider of the service offerings that name none. */
+  readonly defaultProvider?: string | undefined
+  /** Where the broker's own state is kept; default `'memory'`. */
+  readonly store?: StoreOption
+  /** `kid:base64,…`; required for a store in PostgreSQL. */
+  readonly encryptionKeys?: string | undefined
+  /** Enables the built-in provider `postgresql`. */
+  readonly postgresql?: PostgresqlProviderOptions | undefined
+  /** Delay of the built-in provider `example`, in milliseconds; default 0. */
+  readonly exampleDelayMs?: number
+  /** Answer to a missing version header; default 412. */
+  readonly missingVersionStatus?: 400 | 412
+  /** Answer of last_operation after a delete: `succeeded` (200, default) or `gone` (410). */
+  readonly deletedLastOperation?: DeletedLastOperation
+  /** How long a request may wait for its work, in milliseconds; default 8,000. */
+  readonly syncDeadlineMs?: number
+}
+
+const DEFAULT_SYNC_DEADLINE_MS = 8_000
+
+const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options) => {
+  const { syncDeadlineMs = DEFAULT_SYNC_DEADLINE_MS, deletedLastOperation = 'succeeded' } = options
+  const providers = allProviders(options)
+  const catalog =
+    options.catalog instanceof ReloadableCatalog ? options.catalog : new ReloadableCatalog(options.catalog)
+  const current = () => catalog.current
+
+  await app.register(errors, { answerUnknownRoutes: app.prefix !== '' })
+  await app.register(validation)
+  await app.register(identity)
+  await app.register(storage, { store: options.store ?? 'memory', encryptionKeys: options.encryptionKeys })
+  const { warnings } = await catalog.load({
+    providers,
+    store: app.osbStorage.store,
+    ...(options.defaultProvider === undefined ? {} : { defaultProvider: options.defaultProvider })
+  })
+  for (const { path, message } of warnings) app.log.warn(`catalog: ${path} ${message}`)
+  await app.register(operations, { providers, catalog: current, syncDeadlineMs, deletedLastOperation })
+
+  await app.register(async (guarded) => {
+    await guarded.register(auth, { credentials: credentialsOf(options.auth) })
+    await guarded.register(apiVersion, { missingStatus: options.missingVersionStatus ?? 412 })
+    await guarded.register(catalogRoutes, { catalog: current })
+    await guarded.register(serviceInstanceRoutes)
+    await guarded.register(serviceBindingRoutes)
+  })
+  await app.register(healthRoutes, { providers })
+}
+
+/**
+ * The Open Service Broker as a Fastify plugin. Nothing of it leaks: the host's routes stay unauthenticated, its
+ * decorators untouched, its Ajv options without effect here; two brokers may live under two prefixes of one app.
+ *
+ * @throws {CatalogError} when the catalog breaks a rule, with every fault by its path
+ * @example
+ * await app.register(openServiceBroker, { prefix: '/osb', catalog: 'catalog.yaml', auth: { username, password } })
+ */
+export const openServiceBroker = fp(broker, {
+  name: 'fastify-open-service-broker',
+  fastify: '5.x',
+  encapsulate: true
+})
+
+function allProviders(options: OpenServiceBrokerOptions): ServiceProvider[] {
+  const { providers = [], postgresql, exampleDelayMs = 0 } = options
+  const builtIn = [exampleProvider({ delayMs: exampleDelayMs })]
+  if (postgresql !== undefined) builtIn.push(postgresqlProvider(postgresql))
+  return [...builtIn.filter(({ name }) => !providers.some((own) => own.name === name)), ...providers]
+}
+
+function credentialsOf(option: AuthOption) {
+  if (option === false) return false
+  if (!('platforms' in option)) return [{ platform: DEFAULT_PLATFORM, ...option }]
+  return option.platforms.map(({ name, username, password }) => ({ platform: name, username, password }))
+}

@@ -1,0 +1,18 @@
+import { Pool } from 'pg'
+import { ConfigError } from '../config.ts'
+import { migrate } from '../stores/postgres/index.ts'
+
+/** `osb migrate`: for deployments whose broker may not change its schema. */
+export async function migrateCommand(): Promise<void> {
+  const connectionString = process.env.DATABASE_URL
+  if (connectionString === undefined || connectionString === '') {
+    throw new ConfigError("Set DATABASE_URL to the PostgreSQL database of the broker's own state.")
+  }
+  const pool = new Pool({ connectionString, max: 1 })
+  try {
+    const names = await migrate(pool)
+    process.stdout.write(names.length === 0 ? 'nothing to migrate\n' : `applied ${names.join(', ')}\n`)
+  } finally {
+    await pool.end()
+  }
+}

@@ -1,0 +1,67 @@
+import { relative } from 'node:path'
+import { type Environment, readEnvironment } from '../config.ts'
+import { type RunningBroker, startBroker } from '../server.ts'
+
+/** `osb serve`: runs the broker until SIGTERM or Ctrl-C; SIGHUP loads the catalog again. */
+export async function serveCommand(): Promise<void> {
+  const config = readEnvironment(process.env)
+  const broker = await startBroker(config)
+  process.stdout.write(greeting(broker, config))
+  process.on('SIGHUP', () => reload(broker))
+  const stop = () => {
+    process.off('SIGTERM', stop).off('SIGINT', stop)
+    stopped(broker)
+  }
+  process.on('SIGTERM', stop).on('SIGINT', stop)
+}
+
+function reload({ app, reload }: RunningBroker): void {
+  reload().then(
+    ({ etag }) => app.log.info({ etag }, 'the catalog was loaded again'),
+    (error: unknown) => app.log.error({ err: error }, 'the catalog was not loaded again; the old one stays')
+  )
+}
+
+function stopped(broker: RunningBroker): void {
+  broker.app.log.info('stopping')
+  broker.stop().then(
+    () => broker.app.log.info('stopped'),
+    (error: unknown) => {
+      broker.app.log.fatal({ err: error }, 'stopping failed')
+      process.exitCode = 1
+    }
+  )
+}
+
+/** Where it listens, how to get in, and lines to paste. */
+function greeting({ url, catalog, kept }: RunningBroker, config: Environment): string {
+  const entry = catalog.plans.find(({ bindable }) => bindable)
+  const user = kept === undefined ? '$BROKER_USERNAME:$BROKER_PASSWORD' : `$(cat ${shown(kept.credentialsFile)})`
+  const lines = [``, `The broker listens on ${url} (state: ${config.BROKER_STORAGE}).`]
+  if (kept?.fresh === true) {
+    const [username, password] = kept.credentials.split(':')
+    lines.push(`Its credentials are ${username} / ${password}`, `and stay in ${shown(kept.credentialsFile)}.`)
+  }
+  if (entry === undefined) return `${lines.join('\n')}\n\n`
+  const ids = `"service_id":"${entry.service.id}","plan_id":"${entry.plan.id}"`
+  const query = `service_id=${entry.service.id}&plan_id=${entry.plan.id}`
+  const curl = `curl -sS -u "${user}" -H 'X-Broker-API-Version: 2.17'`
+  const json = `-H 'Content-Type: application/json'`
+  const instance = `${url}/v2/service_instances/my-db`
+  lines.push(
+    '',
+    `Make an instance of ${entry.service.name}/${entry.plan.name}, bind it, read the credentials, remove both:`,
+    '',
+    `  ${curl} ${json} -X PUT '${instance}' -d '{${ids},"organization_guid":"org","space_guid":"space"}'`,
+    `  ${curl} ${json} -X PUT '${instance}/service_bindings/my-app' -d '{${ids}}'`,
+    `  ${curl} '${instance}/service_bindings/my-app'`,
+    `  ${curl} -X DELETE '${instance}/service_bindings/my-app?${query}'`,
+    `  ${curl} -X DELETE '${instance}?${query}'`
+  )
+  return `${lines.join('\n')}\n\n`
+}
+
+function shown(path: string): string {
+  const short = relative(process.cwd(), path)
+  return short.startsWith('..') ? path : short
+}

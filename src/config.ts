@@ -1,0 +1,118 @@
+import { type Static, type TSchema, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+
+const Port = (options: object) => Type.Integer({ minimum: 0, maximum: 65_535, ...options })
+
+/** Every environment variable that the server reads, with its default. The table in the README says the same. */
+export const Environment = Type.Object({
+  BROKER_HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on' }),
+  BROKER_PORT: Port({ default: 8080, description: 'port to listen on; 0: any free one' }),
+  BROKER_USERNAME: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
+  BROKER_PASSWORD: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
+  BROKER_STORAGE: Type.Union([Type.Literal('embedded'), Type.Literal('memory'), Type.Literal('postgres')], {
+    default: 'embedded',
+    description: "where the broker's own state is kept"
+  }),
+  DATABASE_URL: Type.Optional(Type.String({ description: "the broker's own state, with `postgres`" })),
+  BROKER_DATA_DIR: Type.String({ default: '.data', description: 'of embedded storage' }),
+  BROKER_CATALOG_PATH: Type.Optional(Type.String({ description: 'JSON or YAML; default: the shipped catalog' })),
+  BROKER_DEFAULT_PROVIDER: Type.Optional(
+    Type.String({ description: 'provider of service offerings that name none in x-broker.provider' })
+  ),
+  BROKER_ASYNC_OP_MILLIS: Type.Integer({
+    default: 0,
+    minimum: 0,
+    maximum: 3_600_000,
+    description: 'delay of the provider `example`; above 0 its plans are asynchronous where the platform allows it'
+  }),
+  BROKER_MISSING_VERSION_STATUS: Type.Union([Type.Literal(412), Type.Literal(400)], {
+    default: 412,
+    description: 'answer to a request without X-Broker-API-Version'
+  }),
+  BROKER_DELETED_LAST_OPERATION: Type.Union([Type.Literal('succeeded'), Type.Literal('gone')], {
+    default: 'succeeded',
+    description: 'answer of last_operation after a delete: 200 `succeeded`, or 410'
+  }),
+  BROKER_SYNC_DEADLINE_MS: Type.Integer({
+    default: 8_000,
+    minimum: 100,
+    maximum: 60_000,
+    description: 'how long a request may wait for its work'
+  }),
+  BROKER_ENCRYPTION_KEYS: Type.Optional(
+    Type.String({ description: '`kid:base64,…`, 32 bytes each; the first writes, all read; generated when embedded' })
+  ),
+  POSTGRESQL_ADMIN_URL: Type.Optional(
+    Type.String({ description: "where tenants' databases are made; default: the embedded server" })
+  ),
+  POSTGRESQL_PUBLIC_HOST: Type.Optional(Type.String({ description: 'host that bindings are told' })),
+  POSTGRESQL_PUBLIC_PORT: Type.Optional(Port({ minimum: 1, description: 'port that bindings are told' })),
+  POSTGRESQL_CA_FILE: Type.Optional(Type.String({ description: "CA of the tenants' server" })),
+  LOG_LEVEL: Type.Union(
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map((level) => Type.Literal(level)),
+    { default: 'info', description: 'least level that is logged' }
+  )
+})
+export type Environment = Static<typeof Environment>
+
+/** A variable that is wrong or missing; the message is all that is to be printed. */
+export class ConfigError extends Error {
+  override readonly name = 'ConfigError'
+}
+
+/**
+ * Reads the configuration. An empty variable counts as unset.
+ * @throws {ConfigError} naming the variable, what was given and what is allowed; a secret's value is not repeated
+ */
+export function readEnvironment(variables: Readonly<Record<string, string | undefined>>): Environment {
+  const values: Record<string, unknown> = {}
+  for (const [name, schema] of Object.entries<TSchema>(Environment.properties)) {
+    const text = variables[name]
+    if (text === undefined || text === '') continue
+    const value = Value.Convert(schema, text)
+    if (!Value.Check(schema, value))
+      throw new ConfigError(`${name} is ${quote(name, text)}: it must be ${allowed(schema)}.`)
+    values[name] = value
+  }
+  return requireTogether(Value.Decode(Environment, Value.Default(Environment, values)))
+}
+
+function requireTogether(config: Environment): Environment {
+  const { BROKER_STORAGE, BROKER_USERNAME, BROKER_PASSWORD } = config
+  if ((BROKER_USERNAME === undefined) !== (BROKER_PASSWORD === undefined)) {
+    throw new ConfigError('BROKER_USERNAME and BROKER_PASSWORD must be set together.')
+  }
+  if (BROKER_STORAGE !== 'embedded' && BROKER_PASSWORD === undefined) {
+    throw new ConfigError(
+      `Set BROKER_USERNAME and BROKER_PASSWORD: with BROKER_STORAGE=${BROKER_STORAGE} none are generated.`
+    )
+  }
+  if (BROKER_STORAGE !== 'postgres') return config
+  if (config.DATABASE_URL === undefined) {
+    throw new ConfigError(
+      "Set DATABASE_URL to the PostgreSQL database of the broker's own state, for BROKER_STORAGE=postgres."
+    )
+  }
+  if (config.BROKER_ENCRYPTION_KEYS === undefined) {
+    throw new ConfigError(
+      'Set BROKER_ENCRYPTION_KEYS to "kid:key" for BROKER_STORAGE=postgres; make a key with: openssl rand -base64 32'
+    )
+  }
+  return config
+}
+
+const SECRETS = new Set(['BROKER_PASSWORD', 'DATABASE_URL', 'BROKER_ENCRYPTION_KEYS', 'POSTGRESQL_ADMIN_URL'])
+
+function quote(name: string, text: string): string {
+  return SECRETS.has(name) ? 'not usable' : JSON.stringify(text)
+}
+
+function allowed(schema: TSchema): string {
+  const { anyOf, minimum, maximum } = schema as { anyOf?: { const: unknown }[]; minimum?: number; maximum?: number }
+  if (anyOf !== undefined)
+    return anyOf
+      .map(({ const: value }) => String(value))
+      .join(', ')
+      .replace(/, ([^,]*)$/, ' or $1')
+  return minimum === undefined ? 'text' : `a whole number from ${minimum} to ${maximum}`
+}

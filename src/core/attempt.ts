@@ -1,0 +1,105 @@
+import { BrokerError } from './errors.ts'
+import { perform, type Stage } from './perform.ts'
+import { StaleAttempt, type TaskLog, Unavailable } from './provider.ts'
+import { type Claim, type Finish, LEASE_MS, type OperationRecord } from './store.ts'
+
+/** How one attempt ended. `lost`: halted or taken over, nothing of it may be written. */
+export type AttemptEnd =
+  | { kind: 'succeeded'; finish: Finish }
+  | { kind: 'rejected'; error: BrokerError }
+  | { kind: 'failed'; error: unknown; description: string }
+  | { kind: 'lost' }
+
+/** Why a task's signal aborts. */
+export const abortReasons = {
+  halted: new Error('a delete halted the operation'),
+  lost: new Error('another worker has taken the operation over'),
+  overtime: new Error('the time of the operation is up'),
+  stopping: new Error('the process is stopping')
+} as const
+
+/** An operation and the right to work on it. */
+export interface Held {
+  readonly operation: OperationRecord
+  readonly claim: Claim
+}
+
+/** What runs in this process. */
+export class Attempts {
+  readonly #stage: Stage
+  readonly #log: TaskLog
+  readonly #running = new Map<string, { controller: AbortController; background: () => boolean }>()
+
+  constructor(stage: Stage, log: TaskLog) {
+    this.#stage = stage
+    this.#log = log
+  }
+
+  has(operationId: string): boolean {
+    return this.#running.has(operationId)
+  }
+
+  halt(operationId: string): void {
+    this.#running.get(operationId)?.controller.abort(abortReasons.halted)
+  }
+
+  /** Aborts what no request waits for; requests come to their own end. */
+  abortBackground(): void {
+    for (const { controller, background } of this.#running.values()) {
+      if (background()) controller.abort(abortReasons.stopping)
+    }
+  }
+
+  /**
+   * Calls the provider once and keeps the claim alive meanwhile. Never throws.
+   * @param background whether the attempt is to be aborted when the process stops
+   */
+  async run({ operation, claim }: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
+    const log = operationLog(this.#log, operation)
+    const { signal } = controller
+    this.#running.set(operation.operationId, { controller, background })
+    const alive = setInterval(() => void this.#keepAlive(claim, controller, log), LEASE_MS / 3)
+    try {
+      return { kind: 'succeeded', finish: await perform(this.#stage, { operation, claim, signal, log }) }
+    } catch (error) {
+      if (error instanceof StaleAttempt || isLoss(signal.reason)) return { kind: 'lost' }
+      if (error instanceof BrokerError) return { kind: 'rejected', error }
+      const description = error instanceof Unavailable ? error.message : 'The work failed.'
+      log.warn({ err: error, attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} failed`)
+      return { kind: 'failed', error, description }
+    } finally {
+      clearInterval(alive)
+      this.#running.delete(operation.operationId)
+    }
+  }
+
+  async #keepAlive(claim: Claim, controller: AbortController, log: TaskLog): Promise<void> {
+    try {
+      if (!(await this.#stage.store.keepAlive(claim))) controller.abort(abortReasons.lost)
+    } catch (error) {
+      // The store is away. Work goes on: the fence decides later whose the operation is.
+      log.warn({ err: error }, 'the lease of an operation could not be renewed')
+    }
+  }
+}
+
+function isLoss(reason: unknown): boolean {
+  return reason === abortReasons.halted || reason === abortReasons.lost
+}
+
+/** A log whose every line names the operation and its resource. */
+export function operationLog(log: TaskLog, operation: OperationRecord): TaskLog {
+  const ids = {
+    operation: operation.operationId,
+    platform: operation.platform,
+    instance: operation.instanceId,
+    ...(operation.bindingId === undefined ? {} : { binding: operation.bindingId }),
+    ...(operation.requestIdentity === undefined ? {} : { requestIdentity: operation.requestIdentity })
+  }
+  return {
+    debug: (fields, message) => log.debug({ ...ids, ...fields }, message),
+    info: (fields, message) => log.info({ ...ids, ...fields }, message),
+    warn: (fields, message) => log.warn({ ...ids, ...fields }, message),
+    error: (fields, message) => log.error({ ...ids, ...fields }, message)
+  }
+}

@@ -1,0 +1,7 @@
+export { checkCatalog } from './check.ts'
+export type { CatalogPlan } from './entries.ts'
+export { CatalogError, type CatalogReport, type Fault } from './faults.ts'
+export { type LoadedCatalog, type LoadOptions, loadCatalog, type PlanReference } from './load.ts'
+export type { ParametersCheck } from './parameters.ts'
+export type { ProviderChoice } from './provider-rules.ts'
+export { type CatalogFile, readCatalogFile } from './read.ts'

@@ -1,0 +1,239 @@
+import type { DeleteQuery } from '../../schemas/common.ts'
+import type {
+  InstanceAccepted,
+  InstanceFetched,
+  InstanceReply,
+  ProvisionRequest,
+  UpdateRequest
+} from '../../schemas/service-instance.ts'
+import type { Call, Outcome } from './call.ts'
+import type { CatalogPlan } from './catalog/index.ts'
+import { type BrokerError, refusals } from './errors.ts'
+import {
+  accepted,
+  checkMaintenance,
+  checkParameters,
+  type DeleteOutcome,
+  decideUntilDone,
+  join,
+  type Manner,
+  mannerOf,
+  operationFields,
+  ownedBy,
+  requireAsync,
+  requireIds,
+  requirePlan,
+  serviceUnknown,
+  startAndRun
+} from './lifecycle.ts'
+import type { Operations } from './operations.ts'
+import { sameInstance, sameJson } from './same.ts'
+import type { Finish, InstanceRecord, Start, UpdateTarget } from './store.ts'
+
+type InstanceOutcome = Outcome<InstanceReply, InstanceAccepted>
+
+/** The verbs of service instances: one method each, returning an outcome or throwing a `BrokerError`. */
+export class Instances {
+  readonly #operations: Operations
+
+  constructor(operations: Operations) {
+    this.#operations = operations
+  }
+
+  get #store() {
+    return this.#operations.options.store
+  }
+
+  get #catalog() {
+    return this.#operations.options.catalog()
+  }
+
+  /** `PUT /v2/service_instances/:instance_id` (spec: Provisioning). */
+  async provision(call: Call, instanceId: string, body: ProvisionRequest): Promise<InstanceOutcome> {
+    const entry = requirePlan(this.#catalog, body.service_id, body.plan_id)
+    requireAsync(call, entry)
+    const wanted = newInstance(call, instanceId, body, entry)
+    return decideUntilDone(async () => {
+      const existing = await this.#store.getInstance(instanceId)
+      if (existing !== undefined) {
+        if (ownedBy(call, existing) === undefined || !sameInstance(existing, wanted)) {
+          throw refusals.instanceConflict(instanceId)
+        }
+        const unfinished = await this.#store.unfinishedOperation(instanceId)
+        if (unfinished?.kind === 'provision') {
+          const joined = await join(this.#operations, call, unfinished)
+          return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
+        }
+        if (unfinished !== undefined) throw refusals.concurrency()
+        if (existing.status === 'ready') return { kind: 'exists', body: replyOf(existing) }
+        if (existing.status === 'creating') return 'again'
+      }
+      checkMaintenance(entry, body.maintenance_info)
+      checkParameters(body.parameters, entry.validate.create)
+      const operation = this.#operations.newOperation({
+        ...operationFields(call, entry),
+        kind: 'provision',
+        instanceId
+      })
+      const start: Start =
+        existing === undefined ? { operation, insertInstance: wanted } : { operation, retryCreate: true }
+      const ended = await startAndRun(this.#operations, call, { start, manner: entry })
+      if (ended === 'again') return 'again'
+      if (ended.kind === 'accepted') return accepted(ended.operation)
+      return { kind: 'created', body: finishedReply(ended.finish) }
+    })
+  }
+
+  /** `GET /v2/service_instances/:instance_id` (spec: Fetching a Service Instance). */
+  async fetch(call: Call, instanceId: string): Promise<InstanceFetched> {
+    const instance = ownedBy(call, await this.#store.getInstance(instanceId))
+    if (instance === undefined || instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
+    const service = this.#catalog.service(instance.serviceId)
+    if (service !== undefined && service.instances_retrievable !== true) {
+      throw refusals.notRetrievable('service instances')
+    }
+    const unfinished = await this.#store.unfinishedOperation(instanceId)
+    if (unfinished?.kind === 'update') throw refusals.concurrency()
+    const { maintenanceVersion, parameters } = instance
+    return {
+      service_id: instance.serviceId,
+      plan_id: instance.planId,
+      ...replyOf(instance),
+      ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
+      ...(maintenanceVersion === undefined ? {} : { maintenance_info: { version: maintenanceVersion } })
+    }
+  }
+
+  /** `PATCH /v2/service_instances/:instance_id` (spec: Updating a Service Instance). */
+  async update(call: Call, instanceId: string, body: UpdateRequest): Promise<InstanceOutcome> {
+    if (this.#catalog.service(body.service_id) === undefined) throw serviceUnknown(body.service_id)
+    if (body.plan_id !== undefined) requirePlan(this.#catalog, body.service_id, body.plan_id)
+    return decideUntilDone(async () => {
+      const instance = ownedBy(call, await this.#store.getInstance(instanceId))
+      if (instance === undefined) throw refusals.instanceUnknown(instanceId)
+      if (instance.serviceId !== body.service_id) {
+        throw refusals.malformed(`The service instance is not of the service "${body.service_id}".`)
+      }
+      const entry = requirePlan(this.#catalog, instance.serviceId, body.plan_id ?? instance.planId)
+      requireAsync(call, entry)
+      const target = updateTarget(instance, entry, body)
+      const unfinished = await this.#store.unfinishedOperation(instanceId)
+      if (unfinished?.kind === 'update' && unfinished.target !== undefined && sameTarget(unfinished.target, target)) {
+        const joined = await join(this.#operations, call, unfinished)
+        return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
+      }
+      if (unfinished !== undefined) throw refusals.concurrency()
+      if (instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
+      checkMaintenance(entry, body.maintenance_info)
+      checkParameters(body.parameters, entry.validate.update)
+      const contextAlone = sameTarget(instance, target)
+      if (contextAlone && sameJson(target.context, instance.context)) return { kind: 'done', body: replyOf(instance) }
+      if (!contextAlone) requireUpdateable(this.#catalog.plan(instance.serviceId, instance.planId), entry)
+      const manner: Manner = contextAlone ? { mode: 'sync' } : entry
+      const operation = this.#operations.newOperation({
+        ...operationFields(call, manner),
+        kind: 'update',
+        instanceId,
+        target
+      })
+      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner })
+      if (ended === 'again') return 'again'
+      if (ended.kind === 'accepted') return accepted(ended.operation)
+      return { kind: 'done', body: finishedReply(ended.finish) }
+    })
+  }
+
+  /** `DELETE /v2/service_instances/:instance_id` (spec: Deprovisioning). */
+  async deprovision(call: Call, instanceId: string, query: DeleteQuery): Promise<DeleteOutcome> {
+    requireIds(query)
+    return decideUntilDone<DeleteOutcome>(async () => {
+      const instance = ownedBy(call, await this.#store.getInstance(instanceId))
+      if (instance === undefined) throw await this.#refusalOfUnknown(call, instanceId, query)
+      if (instance.serviceId !== query.service_id) {
+        throw refusals.malformed(`The service instance is not of the service "${query.service_id}".`)
+      }
+      const manner = mannerOf(this.#operations, instance)
+      requireAsync(call, manner)
+      const unfinished = await this.#store.unfinishedOperation(instanceId)
+      if (unfinished?.kind === 'deprovision') {
+        const joined = await join(this.#operations, call, unfinished)
+        return joined.kind === 'ended' ? { kind: 'done', body: {} } : accepted(joined.operation)
+      }
+      if (unfinished !== undefined && unfinished.kind !== 'provision') throw refusals.concurrency()
+      const operation = this.#operations.newOperation({
+        ...operationFields(call, manner),
+        kind: 'deprovision',
+        instanceId,
+        ...(unfinished === undefined ? {} : { halts: unfinished.operationId })
+      })
+      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner })
+      if (ended === 'again') return 'again'
+      return ended.kind === 'accepted' ? accepted(ended.operation) : { kind: 'done', body: {} }
+    })
+  }
+
+  /** 410, unless the ids were never right; a delete that is repeated may name a plan that is gone by now. */
+  async #refusalOfUnknown(call: Call, instanceId: string, query: DeleteQuery): Promise<BrokerError> {
+    const latest = ownedBy(call, await this.#store.latestOperation(instanceId))
+    if (latest?.kind === 'deprovision') return refusals.instanceGone()
+    requireAsync(call, requirePlan(this.#catalog, query.service_id ?? '', query.plan_id ?? ''))
+    return refusals.instanceGone()
+  }
+}
+
+function newInstance(call: Call, instanceId: string, body: ProvisionRequest, entry: CatalogPlan): InstanceRecord {
+  const now = new Date()
+  return {
+    instanceId,
+    platform: call.platform,
+    provider: entry.provider.name,
+    serviceId: body.service_id,
+    planId: body.plan_id,
+    organizationGuid: body.organization_guid,
+    spaceGuid: body.space_guid,
+    context: body.context ?? {},
+    parameters: body.parameters ?? {},
+    ...(entry.maintenanceVersion === undefined ? {} : { maintenanceVersion: entry.maintenanceVersion }),
+    status: 'creating',
+    createdAt: now,
+    updatedAt: now
+  }
+}
+
+/** What the instance is to become. Parameters are merged over those there are; `{}` and absent change nothing. */
+function updateTarget(instance: InstanceRecord, entry: CatalogPlan, body: UpdateRequest): UpdateTarget {
+  const planId = body.plan_id ?? instance.planId
+  const parameters = { ...instance.parameters, ...body.parameters }
+  const maintenanceVersion =
+    body.maintenance_info?.version ??
+    (planId === instance.planId ? instance.maintenanceVersion : entry.maintenanceVersion)
+  const target = { planId, parameters, ...(maintenanceVersion === undefined ? {} : { maintenanceVersion }) }
+  // The context goes along with a change; alone it counts only where the offering says so (spec: Updating).
+  const takesContext = entry.allowContextUpdates || !sameTarget(instance, target)
+  return { ...target, context: takesContext ? (body.context ?? instance.context) : instance.context }
+}
+
+function sameTarget(a: Omit<UpdateTarget, 'context'>, b: Omit<UpdateTarget, 'context'>): boolean {
+  return a.planId === b.planId && a.maintenanceVersion === b.maintenanceVersion && sameJson(a.parameters, b.parameters)
+}
+
+function requireUpdateable(current: CatalogPlan | undefined, asked: CatalogPlan): void {
+  const { provider, plan } = asked
+  if (provider.update === undefined) throw refusals.unsupportedChange('This service does not support updates.')
+  if (current?.plan.id === plan.id) return
+  // A plan that has left the catalog cannot say whether it may be left; the one asked for stands in.
+  if (!(current ?? asked).planUpdateable) {
+    throw refusals.unsupportedChange(`The plan "${(current ?? asked).plan.name}" cannot be changed to another.`)
+  }
+}
+
+function replyOf({ dashboardUrl, metadata }: Partial<InstanceRecord>): InstanceReply {
+  return {
+    ...(dashboardUrl === undefined ? {} : { dashboard_url: dashboardUrl }),
+    ...(metadata === undefined ? {} : { metadata })
+  }
+}
+
+function finishedReply({ instance }: Finish): InstanceReply {
+  return instance === undefined || instance === 'remove' ? {} : replyOf(instance)
+}

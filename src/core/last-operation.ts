@@ -1,0 +1,60 @@
+import type { LastOperation, LastOperationQuery } from '../../schemas/last-operation.ts'
+import type { Call } from './call.ts'
+import { refusals } from './errors.ts'
+import { ownedBy } from './lifecycle.ts'
+import type { OperationRecord, Store } from './store.ts'
+
+/** Which resource is polled: an instance, or a binding of it. */
+export interface Polled {
+  readonly instance_id: string
+  readonly binding_id?: string
+}
+
+/** What a poll is told, and when to ask again. */
+export interface PollAnswer {
+  readonly body: LastOperation
+  readonly retryAfterSeconds?: number
+}
+
+/** What a poll after a finished delete is told: checkers of the specification disagree, so it is an option. */
+export type DeletedLastOperation = 'succeeded' | 'gone'
+
+/**
+ * Answers a poll (spec: Polling Last Operation). A token that we issued for this resource is answered for itself; none,
+ * an unknown or a foreign one by the resource's latest operation: Cloud Controller takes 400 as the end.
+ */
+export async function lastOperation(
+  { store, deleted }: { store: Store; deleted: DeletedLastOperation },
+  call: Call,
+  { polled, query }: { polled: Polled; query: LastOperationQuery }
+): Promise<PollAnswer> {
+  const operation = ownedBy(call, await find(store, polled, query.operation))
+  if (operation === undefined) throw refusals.operationUnknown()
+  const removes = operation.kind === 'deprovision' || operation.kind === 'unbind'
+  if (removes && operation.state === 'succeeded' && deleted === 'gone') throw refusals.operationGone()
+  const { state, description, instanceUsable, updateRepeatable } = operation
+  return {
+    body: {
+      state,
+      ...(description === undefined || description === '' ? {} : { description }),
+      ...(instanceUsable === undefined ? {} : { instance_usable: instanceUsable }),
+      ...(updateRepeatable === undefined ? {} : { update_repeatable: updateRepeatable })
+    },
+    ...(state === 'in progress' ? { retryAfterSeconds: retryAfter(operation) } : {})
+  }
+}
+
+const OPERATION_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
+
+async function find(store: Store, polled: Polled, token: string | undefined): Promise<OperationRecord | undefined> {
+  if (token !== undefined && OPERATION_ID.test(token)) {
+    const operation = await store.getOperation(token)
+    if (operation?.instanceId === polled.instance_id && operation.bindingId === polled.binding_id) return operation
+  }
+  return store.latestOperation(polled.instance_id, polled.binding_id)
+}
+
+/** A tenth of what it has taken so far: quick operations are seen at once, long ones are not asked for all the time. */
+function retryAfter({ createdAt }: OperationRecord): number {
+  return Math.min(30, Math.max(1, Math.round((Date.now() - createdAt.getTime()) / 10_000)))
+}

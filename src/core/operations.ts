@@ -1,0 +1,194 @@
+import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type AttemptEnd, Attempts, abortReasons, type Held, operationLog } from './attempt.ts'
+import { BrokerError, refusals } from './errors.ts'
+import type { Stage } from './perform.ts'
+import type { TaskLog } from './provider.ts'
+import type { Execution, Runner } from './runner.ts'
+import { LEASE_MS, type OperationRecord, type Start, type StartResult } from './store.ts'
+import { failedFinish, Undo } from './undo.ts'
+
+export interface OperationsOptions extends Stage {
+  readonly runner: Runner
+  readonly log: TaskLog
+  /** How long a request may wait for its work, in milliseconds. */
+  readonly syncDeadlineMs: number
+}
+
+/** What a new operation is about; ids, times and counts are made here. */
+export type NewOperation = Pick<OperationRecord, 'kind' | 'platform' | 'instanceId' | 'async'> &
+  Partial<
+    Pick<OperationRecord, 'bindingId' | 'target' | 'halts' | 'originatingIdentity' | 'requestIdentity' | 'internal'>
+  > & {
+    /** The plan's `maximum_polling_duration`, else an hour. */
+    readonly maximumSeconds?: number | undefined
+  }
+
+const DEFAULT_MAXIMUM_SECONDS = 3600
+/** How often a waiting request looks whether the operation has ended, and a sweep looks for what died. */
+const WAIT_MS = 50
+const SWEEP_MS = 10_000
+/** The specification asks brokers not to forget an operation at once (spec: Polling Last Operation). */
+const REMEMBER_MS = 7 * 24 * 3600 * 1000
+
+/**
+ * The life of operations: start, run, halt, retry, finish. The record in the store is the truth; this class owns what
+ * runs in this process without a request. `SyncOperations` runs the others.
+ */
+export class Operations {
+  readonly options: OperationsOptions
+  readonly attempts: Attempts
+  readonly undo: Undo
+  #stopListening: (() => void) | undefined
+  #sweeper: NodeJS.Timeout | undefined
+  #stopping = false
+
+  constructor(options: OperationsOptions) {
+    this.options = options
+    this.attempts = new Attempts(options, options.log)
+    this.undo = new Undo(this)
+  }
+
+  /** Begins to execute what the runner is given, to hear of halts, and to clear up after crashes. */
+  async begin(): Promise<void> {
+    this.#stopListening = this.options.store.onHalt((operationId) => this.attempts.halt(operationId))
+    await this.options.runner.start((operationId, signal) => this.execute(operationId, signal))
+    this.#sweeper = setInterval(() => void this.#sweepQuietly(), SWEEP_MS).unref()
+  }
+
+  /** Takes no more work, aborts what no request waits for, and waits until it has let go. */
+  async end(): Promise<void> {
+    this.#stopping = true
+    clearInterval(this.#sweeper)
+    this.attempts.abortBackground()
+    await this.options.runner.stop()
+    this.#stopListening?.()
+  }
+
+  /** A record for {@link Operations.start}. */
+  newOperation(fields: NewOperation): OperationRecord {
+    const { maximumSeconds = DEFAULT_MAXIMUM_SECONDS, ...rest } = fields
+    const now = Date.now()
+    // A request is the worker of its operation from the start, unless a halted one has to let go first.
+    const claimed = !fields.async && fields.halts === undefined
+    return {
+      operationId: randomUUID(),
+      state: 'in progress',
+      internal: false,
+      attempt: claimed ? 1 : 0,
+      deadline: new Date(now + (fields.async ? maximumSeconds * 1000 : this.options.syncDeadlineMs)),
+      createdAt: new Date(now),
+      ...(claimed ? { startedAt: new Date(now), leaseUntil: new Date(now + LEASE_MS) } : {}),
+      ...rest
+    }
+  }
+
+  start(start: Start): Promise<StartResult> {
+    if (this.#stopping) throw refusals.unavailable('The broker is shutting down.', 1)
+    return this.options.store.start(start, this.options.runner.enqueue)
+  }
+
+  /** Waits until an operation that another request started has ended, but not longer than a request may last. */
+  async wait(operationId: string): Promise<OperationRecord | undefined> {
+    const until = Date.now() + this.options.syncDeadlineMs
+    while (true) {
+      const operation = await this.options.store.getOperation(operationId)
+      if (operation === undefined || operation.state !== 'in progress' || Date.now() >= until) return operation
+      await sleep(WAIT_MS)
+    }
+  }
+
+  /** One attempt at an operation, for the runner. */
+  async execute(operationId: string, signal: AbortSignal): Promise<Execution> {
+    if (this.#stopping) return 'handed-back'
+    const claimed = await this.options.store.claim(operationId)
+    if (claimed.kind === 'held') return 'held'
+    if (claimed.kind === 'finished') return 'done'
+    const held = { operation: claimed.operation, claim: { operationId, attempt: claimed.operation.attempt } }
+    if (!claimed.operation.async) {
+      await this.undo.undo(held, refusals.unavailable('The broker stopped while it worked on this.'))
+      return 'done'
+    }
+    const controller = new AbortController()
+    const onAbort = () => controller.abort(abortReasons.stopping)
+    signal.addEventListener('abort', onAbort, { once: true })
+    const overtime = setTimeout(() => controller.abort(abortReasons.overtime), msUntil(claimed.operation.deadline))
+    try {
+      return await this.settle(held, await this.attempts.run(held, controller, () => true))
+    } finally {
+      clearTimeout(overtime)
+      signal.removeEventListener('abort', onAbort)
+    }
+  }
+
+  /** Writes how an attempt ended that no request waits for. */
+  async settle(held: Held, end: AttemptEnd): Promise<Execution> {
+    const { store, log } = this.options
+    const { operation, claim } = held
+    const line = operationLog(log, operation)
+    if (end.kind === 'succeeded') {
+      if (await store.finish(claim, end.finish)) line.info({}, `${operation.kind} succeeded`)
+      else await store.release(claim)
+      return 'done'
+    }
+    if (end.kind === 'lost') {
+      await store.release(claim)
+      line.info({}, `${operation.kind} was halted or taken over`)
+      return 'done'
+    }
+    if (end.kind === 'rejected') {
+      await this.#fail(held, end.error)
+      return 'done'
+    }
+    if (this.#stopping) {
+      await store.release(claim)
+      return 'handed-back'
+    }
+    if (msUntil(operation.deadline) <= 0) {
+      await this.#fail(held, givenUp(operation, end.description))
+      return 'done'
+    }
+    await store.release(claim, { description: `${end.description} Attempt ${operation.attempt} failed; trying again.` })
+    return 'retry'
+  }
+
+  /** Ends synchronous operations whose request died with its process, and forgets what is old. Says what it did. */
+  async sweep(): Promise<{ undone: number; forgotten: number }> {
+    const { store } = this.options
+    let undone = 0
+    for (const { operationId, async } of await store.abandoned()) {
+      if (async || this.attempts.has(operationId)) continue
+      await this.execute(operationId, new AbortController().signal)
+      undone += 1
+    }
+    return { undone, forgotten: await store.forgetOperations(new Date(Date.now() - REMEMBER_MS)) }
+  }
+
+  async #sweepQuietly(): Promise<void> {
+    try {
+      const { undone, forgotten } = await this.sweep()
+      if (undone + forgotten > 0) this.options.log.info({ undone, forgotten }, 'swept operations')
+    } catch (error) {
+      this.options.log.warn({ err: error }, 'the sweep of operations failed; it is tried again')
+    }
+  }
+
+  async #fail({ operation, claim }: Held, error: BrokerError): Promise<void> {
+    const written = await this.options.store.finish(claim, failedFinish(operation, error))
+    if (written) operationLog(this.options.log, operation).warn({ err: error }, `${operation.kind} failed`)
+    else await this.options.store.release(claim)
+  }
+}
+
+function givenUp(operation: OperationRecord, description: string): BrokerError {
+  const seconds = Math.round((operation.deadline.getTime() - operation.createdAt.getTime()) / 1000)
+  const text = `${description} It was given up after ${operation.attempt} attempts in ${seconds} s.`
+  if (operation.kind === 'update') return new BrokerError(500, text, { updateRepeatable: true })
+  if (operation.kind === 'deprovision') return new BrokerError(500, text, { instanceUsable: false })
+  return new BrokerError(500, text)
+}
+
+function msUntil(date: Date): number {
+  // A timer takes at most 2^31 - 1 ms; no operation lasts 24 days.
+  return Math.min(Math.max(0, date.getTime() - Date.now()), 2 ** 31 - 1)
+}

@@ -1,0 +1,241 @@
+import type { JsonObject } from '../../schemas/common.ts'
+import type { CatalogPlan, LoadedCatalog } from './catalog/index.ts'
+import {
+  type BindTask,
+  type Bound,
+  type Provisioned,
+  Rejected,
+  type RemovalTask,
+  type ServiceProvider,
+  type Task,
+  type TaskLog
+} from './provider.ts'
+import { sameJson } from './same.ts'
+import type { BindingRecord, Claim, Finish, InstanceRecord, OperationRecord, Store } from './store.ts'
+
+/** What performing an operation needs to know of the broker. */
+export interface Stage {
+  readonly store: Store
+  readonly providers: ReadonlyMap<string, ServiceProvider>
+  /** The catalog as it is now; a reload replaces it. */
+  readonly catalog: () => LoadedCatalog
+}
+
+/** One attempt at an operation, while it runs. */
+export interface Attempt {
+  readonly operation: OperationRecord
+  readonly claim: Claim
+  readonly signal: AbortSignal
+  readonly log: TaskLog
+}
+
+/** Calls the provider for one attempt and says what its success writes. Throws what the provider throws. */
+export async function perform(stage: Stage, attempt: Attempt): Promise<Finish> {
+  const { operation } = attempt
+  const instance = await stage.store.getInstance(operation.instanceId)
+  if (instance === undefined) return { state: 'succeeded' }
+  switch (operation.kind) {
+    case 'provision':
+      return performProvision(stage, attempt, instance)
+    case 'update':
+      return performUpdate(stage, attempt, instance)
+    case 'deprovision':
+      return performDeprovision(stage, attempt, instance)
+    case 'bind':
+      return performBind(stage, attempt, instance)
+    case 'unbind':
+      return performUnbind(stage, attempt, instance)
+  }
+}
+
+async function performProvision(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
+  const entry = planOf(stage, instance.serviceId, instance.planId)
+  const result = await providerOf(stage, instance).provision({
+    ...baseTask(stage, attempt, instance),
+    ...catalogPart(entry),
+    parameters: instance.parameters
+  })
+  return { state: 'succeeded', instance: { status: 'ready', ...provisionedFields(result) } }
+}
+
+async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
+  const { target } = attempt.operation
+  if (target === undefined) throw new Error(`operation ${attempt.operation.operationId} is an update without a target`)
+  const entry = planOf(stage, instance.serviceId, target.planId)
+  const before = stage.catalog().plan(instance.serviceId, instance.planId)
+  const provider = providerOf(stage, instance)
+  const contextAlone =
+    target.planId === instance.planId &&
+    target.maintenanceVersion === instance.maintenanceVersion &&
+    sameJson(target.parameters, instance.parameters) &&
+    !attempt.operation.internal
+  if (contextAlone) return { state: 'succeeded', instance: { context: target.context } }
+  if (provider.update === undefined) throw new Rejected(422, 'This service does not support updates.')
+  const result = await provider.update({
+    ...baseTask(stage, attempt, instance),
+    ...catalogPart(entry),
+    context: target.context,
+    parameters: target.parameters,
+    previous: { plan: before?.plan, options: before?.options ?? {}, parameters: instance.parameters }
+  })
+  return {
+    state: 'succeeded',
+    instance: {
+      planId: target.planId,
+      parameters: target.parameters,
+      context: target.context,
+      ...(target.maintenanceVersion === undefined ? {} : { maintenanceVersion: target.maintenanceVersion }),
+      ...provisionedFields(result)
+    }
+  }
+}
+
+async function performDeprovision(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
+  for (const binding of await stage.store.listBindings(instance.instanceId)) {
+    await unbind(stage, attempt, instance, binding)
+    await stage.store.removeBinding(attempt.claim, binding.bindingId)
+  }
+  await providerOf(stage, instance).deprovision({
+    ...baseTask(stage, attempt, instance),
+    ...removalPart(stage, instance),
+    parameters: instance.parameters
+  })
+  return { state: 'succeeded', instance: 'remove' }
+}
+
+async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
+  const binding = await bindingOf(stage, attempt.operation)
+  if (binding === undefined) return { state: 'succeeded' }
+  const entry = planOf(stage, binding.serviceId, binding.planId)
+  const provider = providerOf(stage, instance)
+  if (provider.bind === undefined) throw new Rejected(400, 'This service has no bindings.')
+  const task: BindTask = {
+    ...bindingTask(stage, attempt, binding),
+    ...catalogPart(entry),
+    bindingId: binding.bindingId,
+    parameters: binding.parameters,
+    instance: { state: instance.state, parameters: instance.parameters },
+    appGuid: binding.appGuid,
+    route: binding.route,
+    predecessor: await predecessorOf(stage, binding),
+    endpoints: entry.endpoints
+  }
+  const { state, ...reply } = await provider.bind(task)
+  const expiresAt = reply.metadata?.expires_at
+  return {
+    state: 'succeeded',
+    binding: {
+      status: 'ready',
+      reply: permittedReply(entry, reply),
+      ...(state === undefined ? {} : { state }),
+      ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt) })
+    }
+  }
+}
+
+async function performUnbind(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
+  const binding = await bindingOf(stage, attempt.operation)
+  if (binding === undefined) return { state: 'succeeded' }
+  await unbind(stage, attempt, instance, binding)
+  return { state: 'succeeded', binding: 'remove' }
+}
+
+async function unbind(stage: Stage, attempt: Attempt, instance: InstanceRecord, binding: BindingRecord): Promise<void> {
+  await providerOf(stage, instance).unbind?.({
+    ...bindingTask(stage, attempt, binding),
+    ...removalPart(stage, binding),
+    bindingId: binding.bindingId,
+    parameters: binding.parameters,
+    instance: { state: instance.state, parameters: instance.parameters }
+  })
+}
+
+/** What every task has, whatever it is about. `saveState` writes where the operation's resource is. */
+function baseTask(stage: Stage, attempt: Attempt, record: InstanceRecord | BindingRecord): Task {
+  const { operation, claim, signal, log } = attempt
+  return {
+    operationId: operation.operationId,
+    instanceId: operation.instanceId,
+    platform: record.platform,
+    context: record.context,
+    originatingIdentity: operation.originatingIdentity,
+    state: record.state,
+    attempt: operation.attempt,
+    signal,
+    log,
+    saveState: (state) => stage.store.saveState(claim, state),
+    progress: (text) => stage.store.progress(claim, text)
+  }
+}
+
+function bindingTask(stage: Stage, attempt: Attempt, binding: BindingRecord): Task {
+  const saveState = (state: JsonObject) => stage.store.saveState(attempt.claim, state, binding.bindingId)
+  return { ...baseTask(stage, attempt, binding), saveState }
+}
+
+function catalogPart(entry: CatalogPlan) {
+  return { service: entry.service, plan: entry.plan, options: entry.options }
+}
+
+function removalPart(
+  stage: Stage,
+  record: { serviceId: string; planId: string }
+): Pick<RemovalTask, 'service' | 'plan' | 'options'> {
+  const entry = stage.catalog().plan(record.serviceId, record.planId)
+  return {
+    service: entry?.service ?? stage.catalog().service(record.serviceId),
+    plan: entry?.plan,
+    options: entry?.options ?? {}
+  }
+}
+
+function planOf(stage: Stage, serviceId: string, planId: string): CatalogPlan {
+  const entry = stage.catalog().plan(serviceId, planId)
+  if (entry === undefined) throw new Rejected(400, `The catalog no longer has the plan "${planId}".`)
+  return entry
+}
+
+function providerOf(stage: Stage, instance: InstanceRecord): ServiceProvider {
+  const provider = stage.providers.get(instance.provider)
+  if (provider === undefined) {
+    throw new Error(
+      `instance ${instance.instanceId} was made by the provider "${instance.provider}", which is not registered`
+    )
+  }
+  return provider
+}
+
+async function bindingOf(stage: Stage, operation: OperationRecord): Promise<BindingRecord | undefined> {
+  const { instanceId, bindingId } = operation
+  return bindingId === undefined ? undefined : stage.store.getBinding(instanceId, bindingId)
+}
+
+async function predecessorOf(stage: Stage, binding: BindingRecord): Promise<BindTask['predecessor']> {
+  const bindingId = binding.predecessorBindingId
+  if (bindingId === undefined) return undefined
+  const predecessor = await stage.store.getBinding(binding.instanceId, bindingId)
+  return { bindingId, state: predecessor?.state }
+}
+
+function provisionedFields(result: Provisioned): Partial<InstanceRecord> {
+  return {
+    ...(result.dashboard_url === undefined ? {} : { dashboardUrl: result.dashboard_url }),
+    ...(result.metadata === undefined ? {} : { metadata: result.metadata }),
+    ...(result.state === undefined ? {} : { state: result.state })
+  }
+}
+
+/** Platforms refuse a whole binding for a field that the offering's `requires` does not declare (spec: Binding, Body). */
+function permittedReply(entry: CatalogPlan, reply: Omit<Bound, 'state'>): Omit<Bound, 'state'> {
+  const declared: Record<string, unknown> = {
+    syslog_drain: reply.syslog_drain_url,
+    route_forwarding: reply.route_service_url,
+    volume_mount: reply.volume_mounts
+  }
+  for (const [permission, value] of Object.entries(declared)) {
+    if (value !== undefined && !entry.requires.includes(permission)) {
+      throw new Rejected(500, `The service offering does not declare "requires": ["${permission}"].`)
+    }
+  }
+  return reply
+}

@@ -1,0 +1,130 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { type AttemptEnd, abortReasons, type Held } from './attempt.ts'
+import { BrokerError, refusals } from './errors.ts'
+import type { Operations } from './operations.ts'
+import { Unavailable } from './provider.ts'
+import type { Finish, OperationRecord } from './store.ts'
+
+/** How a synchronous operation ended for its request. */
+export type SyncEnd = { kind: 'succeeded'; finish: Finish } | { kind: 'accepted' }
+
+const FIRST_RETRY_MS = 100
+/** How often we look whether the halted operation has let go. */
+const CLAIM_MS = 20
+/** How long an aborted provider function may take to let go before we stop waiting for it. */
+const ABORT_GRACE_MS = 1_000
+
+/** What a platform that can poll lets an overlong request become. */
+export interface Patience {
+  readonly acceptsIncomplete: boolean
+  /** How long the operation may last in the background, in seconds. */
+  readonly maximumSeconds: number
+}
+
+/**
+ * Runs a synchronous operation within its request. When the time is up it goes on in the background where the platform
+ * can poll; else it is aborted and undone.
+ * @throws {BrokerError} the answer, when it did not succeed
+ */
+export async function runSync(
+  operations: Operations,
+  operation: OperationRecord,
+  patience: Patience
+): Promise<SyncEnd> {
+  const run = new SyncRun(operations, operation)
+  const work = run.work()
+  const timer = new AbortController()
+  const timeUp = sleep(Math.max(0, operation.deadline.getTime() - Date.now()), undefined, { signal: timer.signal })
+  const first = await Promise.race([work, timeUp.catch(() => undefined)])
+  timer.abort()
+  if (first !== undefined) return run.answer(first)
+  return patience.acceptsIncomplete ? run.goOn(work, patience.maximumSeconds) : run.giveUp(work)
+}
+
+class SyncRun {
+  readonly #operations: Operations
+  readonly #controller = new AbortController()
+  #held: Held
+  #background = false
+
+  constructor(operations: Operations, operation: OperationRecord) {
+    this.#operations = operations
+    this.#held = { operation, claim: { operationId: operation.operationId, attempt: operation.attempt } }
+  }
+
+  /** Tries until it succeeds, is rejected, or the time is up. */
+  async work(): Promise<AttemptEnd> {
+    if (this.#held.claim.attempt === 0 && !(await this.#claim())) return { kind: 'lost' }
+    for (let delay = FIRST_RETRY_MS; ; delay *= 2) {
+      const end = await this.#operations.attempts.run(this.#held, this.#controller, () => this.#background)
+      const left = this.#held.operation.deadline.getTime() - Date.now()
+      if (end.kind !== 'failed' || this.#controller.signal.aborted || delay > left) return end
+      await sleep(delay * (0.5 + Math.random() / 2))
+    }
+  }
+
+  /** Says to the request how the work ended. */
+  async answer(end: AttemptEnd): Promise<SyncEnd> {
+    const { store } = this.#operations.options
+    const { claim } = this.#held
+    if (end.kind === 'succeeded' && (await store.finish(claim, end.finish))) return end
+    if (end.kind === 'succeeded' || end.kind === 'lost') {
+      // A delete halted it, and takes care of what there is.
+      await store.release(claim)
+      throw refusals.concurrency()
+    }
+    const error = end.kind === 'rejected' ? end.error : answerFor(end)
+    await this.#operations.undo.undo(this.#held, error)
+    throw error
+  }
+
+  /** The work goes on without its request; the runner stands by in case this process dies. */
+  async goOn(work: Promise<AttemptEnd>, maximumSeconds: number): Promise<SyncEnd> {
+    const { store, runner, log } = this.#operations.options
+    const deadline = new Date(Date.now() + maximumSeconds * 1000)
+    if (!(await store.makeAsync(this.#held.claim, deadline, runner.enqueue))) return this.answer(await work)
+    this.#background = true
+    const settled = work.then((end) =>
+      this.#operations.settle({ ...this.#held, operation: { ...this.#held.operation, async: true, deadline } }, end)
+    )
+    // The record stays unfinished and its lease ends: the job that stands by takes over.
+    settled.catch((error) => log.warn({ err: error }, 'the end of an operation could not be written'))
+    return { kind: 'accepted' }
+  }
+
+  /** Aborts the work and answers 504; what it has begun is undone once it has let go. */
+  async giveUp(work: Promise<AttemptEnd>): Promise<SyncEnd> {
+    const { syncDeadlineMs, log } = this.#operations.options
+    this.#controller.abort(abortReasons.overtime)
+    const end = await Promise.race([work, sleep(ABORT_GRACE_MS)])
+    const error = refusals.deadline(syncDeadlineMs / 1000)
+    if (end?.kind === 'succeeded' || end?.kind === 'rejected' || end?.kind === 'lost') return this.answer(end)
+    if (end === undefined) {
+      // The provider ignores its signal. Undoing beside it would race with it, and the request cannot wait.
+      const undone = work.then(() => this.#operations.undo.undo(this.#held, error))
+      undone.catch((cause) => log.warn({ err: cause }, 'an operation that ran out of time could not be undone'))
+    } else {
+      await this.#operations.undo.undo(this.#held, error)
+    }
+    throw error
+  }
+
+  async #claim(): Promise<boolean> {
+    while (!this.#controller.signal.aborted) {
+      const claimed = await this.#operations.options.store.claim(this.#held.claim.operationId)
+      if (claimed.kind === 'finished') return false
+      if (claimed.kind === 'claimed') {
+        const { operation } = claimed
+        this.#held = { operation, claim: { operationId: operation.operationId, attempt: operation.attempt } }
+        return true
+      }
+      await sleep(CLAIM_MS)
+    }
+    return false
+  }
+}
+
+function answerFor(end: { error: unknown }): BrokerError {
+  if (end.error instanceof Unavailable) return refusals.unavailable(end.error.message)
+  return new BrokerError(500, 'The operation failed. The cause is in the log of the broker.', { cause: end.error })
+}

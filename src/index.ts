@@ -1,0 +1,15 @@
+export { type BasicCredentials, DEFAULT_PLATFORM } from '../plugins/auth.ts'
+export type { StoreOption } from '../plugins/storage.ts'
+export {
+  type AuthOption,
+  type OpenServiceBrokerOptions,
+  openServiceBroker,
+  type PlatformCredentials
+} from './app.ts'
+export { CatalogError, checkCatalog, type Fault, loadCatalog } from './core/catalog/index.ts'
+export { BrokerError, type BrokerErrorDetails } from './core/errors.ts'
+export * from './core/provider.ts'
+export { ReloadableCatalog } from './core/reloadable-catalog.ts'
+export { type ExampleProviderOptions, exampleProvider } from './providers/example.ts'
+export { type PostgresqlProviderOptions, postgresqlProvider } from './providers/postgresql/index.ts'
+export { serverOptions } from './server.ts'

@@ -1,0 +1,90 @@
+import { setTimeout as delay } from 'node:timers/promises'
+import { type Task, Unavailable } from '../../core/provider.ts'
+import { faultOf, logFault } from './faults.ts'
+import type { AdminServer } from './server.ts'
+import type { Session, Work } from './session.ts'
+
+/** What a task does on the server, from its beginning; every statement of it can be repeated. */
+export interface Attempt<T> {
+  /** Token of the instance, and of a binding its suffix as well. */
+  readonly subject: () => string
+  /** Keeps the state; refused once another worker has taken the operation over. */
+  readonly save: () => Promise<void>
+  /** A removal of the instance ends the work on its bindings too. */
+  readonly endsBindings?: boolean
+  readonly run: (maintenance: Session) => Promise<T>
+}
+
+const TRIES = 4
+const FIRST_PAUSE_MS = 100
+
+/** The names that an instance of the database was to have belong to somebody else. */
+export class NamesTaken extends Error {
+  override readonly name = 'NamesTaken'
+}
+
+/**
+ * Runs an attempt, and again from the top when the server had a passing fault. A synchronous operation has seconds, so
+ * the tries are few; the framework repeats the operation when they have failed.
+ * @throws {Unavailable} when the fault stays
+ */
+export async function attempt<T>(server: AdminServer, task: Task, work: Attempt<T>): Promise<T> {
+  for (let tries = 1; ; tries++) {
+    try {
+      return await runOnce(server, task, work)
+    } catch (error) {
+      // The connection that an abort cut says so too; only the abort matters then
+      task.signal.throwIfAborted()
+      if (!(error instanceof NamesTaken)) {
+        const fault = faultOf(error)
+        if (fault === undefined) throw error
+        logFault(task.log, fault, error)
+        if (!fault.retry || tries === TRIES) throw new Unavailable(fault.description, { cause: error })
+      } else if (tries === TRIES) throw error
+    }
+    await pause(tries, task.signal)
+  }
+}
+
+async function runOnce<T>(server: AdminServer, task: Task, { subject, save, endsBindings, run }: Attempt<T>) {
+  await server.ready()
+  const work: Work = { applicationName: `osb:${subject()}`, signal: task.signal, log: task.log }
+  const maintenance = await server.openMaintenance(work)
+  try {
+    // In this order: the session can be seen by later attempts before we learn that we are the latest. A worker that
+    // froze anywhere is then either refused here, or has its session ended by the one that took over.
+    await save()
+    await endOlderSessions(maintenance, endsBindings ?? false)
+    return await run(maintenance)
+  } finally {
+    await maintenance.close()
+  }
+}
+
+const ROUNDS = 10
+
+async function endOlderSessions(maintenance: Session, bindingsToo: boolean): Promise<void> {
+  const name = maintenance.work.applicationName
+  for (let round = 0; round < ROUNDS; round++) {
+    const ended = await maintenance.query(
+      `SELECT pid, pg_terminate_backend(pid, 2000) FROM pg_stat_activity
+       WHERE (application_name = $1 OR ($2 AND starts_with(application_name, $1 || '_')))
+         AND usename = current_user AND pid <> pg_backend_pid()`,
+      [name, bindingsToo]
+    )
+    if (ended.length === 0) return
+    maintenance.work.log.warn({ sessions: ended.length }, 'Ended the sessions of an earlier attempt.')
+  }
+  throw Object.assign(new Error('Sessions of an earlier attempt do not end.'), { code: '55006' })
+}
+
+/** Jitter, because tasks that raced each other would do so again. */
+async function pause(tries: number, signal: AbortSignal): Promise<void> {
+  const longest = FIRST_PAUSE_MS * 2 ** tries
+  try {
+    await delay(longest * (0.5 + Math.random() / 2), undefined, { signal })
+  } catch (error) {
+    signal.throwIfAborted()
+    throw error
+  }
+}

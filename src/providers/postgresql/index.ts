@@ -1,0 +1,2 @@
+export { PlanOptions, type PostgresqlProviderOptions } from './options.ts'
+export { postgresqlProvider } from './provider.ts'

@@ -1,0 +1,169 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { PoolConfig } from 'pg'
+import { type Db, type Job, PgBoss } from 'pg-boss'
+import { type TaskLog, Unavailable } from '../core/provider.ts'
+import type { Execute, Execution, Runner } from '../core/runner.ts'
+import type { OperationRecord, Transaction } from '../core/store.ts'
+import { backoff } from './backoff.ts'
+
+export interface PgBossRunnerOptions {
+  /** How to reach the database that the store is in. */
+  readonly connection: PoolConfig
+  /** Schema of the jobs; default `osb_jobs`. */
+  readonly schema?: string
+  /** Operations that this process executes side by side; default 8. */
+  readonly concurrency?: number
+  readonly log: TaskLog
+}
+
+interface OperationJob {
+  readonly operationId: string
+}
+
+const QUEUE = 'operations'
+/** pg-boss takes no shorter one; a dead worker's job is somebody else's after it. */
+const HEARTBEAT_SECONDS = 10
+/** How often an unlistened queue is looked at: retries and takeovers send no notification. */
+const POLL_SECONDS = 1
+/** All workers but the first are woken, by a notification or by a busy neighbour. */
+const IDLE_POLL_SECONDS = 30
+/** How soon, and for how long, an operation is looked at again that another worker still holds. */
+const HELD_MS = 100
+const HELD_FOR_MS = 12_000
+/** Jobs end by themselves; pg-boss wants a bound, of at most a day. */
+const EXPIRE_SECONDS = 23 * 3600
+const STOP_TIMEOUT_MS = 8_000
+
+/**
+ * Executes operations through pg-boss: a job is inserted in the transaction that writes its operation, several replicas
+ * work side by side, and the job of a dead one is taken over. The job only says that there is something to do; what,
+ * and whether still, the `operations` row says.
+ */
+export class PgBossRunner implements Runner {
+  readonly #boss: PgBoss
+  readonly #concurrency: number
+  readonly #log: TaskLog
+  readonly #stopping = new AbortController()
+  #workers: string[] = []
+  #started = false
+
+  constructor({ connection, schema = 'osb_jobs', concurrency = 8, log }: PgBossRunnerOptions) {
+    const { connectionString, host, port, user, password, database, ssl } = connection
+    this.#log = log
+    this.#concurrency = concurrency
+    this.#boss = new PgBoss({
+      ...definedOnly({ connectionString, host, port, user, password, database, ssl }),
+      schema,
+      max: 4,
+      application_name: 'osb-jobs',
+      useListenNotify: true,
+      superviseIntervalSeconds: 2,
+      monitorIntervalSeconds: 2,
+      maintenanceIntervalSeconds: 600,
+      registerInstance: false,
+      openTelemetry: { enabled: false }
+    })
+    // Without a listener a lost connection would end the process.
+    this.#boss.on('error', (error) => log.warn({ err: error }, 'the job queue has trouble'))
+    this.#boss.on('warning', (warning) => log.debug({ warning }, 'the job queue warns'))
+  }
+
+  readonly enqueue = async (operation: OperationRecord, transaction: Transaction): Promise<void> => {
+    if (!this.#started) throw new Unavailable('The broker is not ready to take operations yet.')
+    await this.#send(operation.operationId, resourceKey(operation), { db: asDatabase(transaction) })
+  }
+
+  async start(execute: Execute): Promise<void> {
+    await this.#boss.start()
+    await this.#createQueue()
+    for (let index = 0; index < this.#concurrency; index += 1) {
+      const options = {
+        pollingIntervalSeconds: POLL_SECONDS,
+        notifyPollingIntervalSeconds: index === 0 ? POLL_SECONDS : IDLE_POLL_SECONDS,
+        heartbeatRefreshSeconds: HEARTBEAT_SECONDS / 3
+      }
+      this.#workers.push(
+        await this.#boss.work<OperationJob>(QUEUE, options, async (jobs) => {
+          this.#wake(index + 1)
+          for (const job of jobs) await this.#work(job, execute)
+          this.#wake(index)
+        })
+      )
+    }
+    this.#started = true
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping.abort()
+    await this.#boss.stop({ graceful: true, timeout: STOP_TIMEOUT_MS })
+  }
+
+  async #createQueue(): Promise<void> {
+    const options = {
+      policy: 'singleton',
+      notify: true,
+      heartbeatSeconds: HEARTBEAT_SECONDS,
+      expireInSeconds: EXPIRE_SECONDS,
+      // The operation's own deadline ends it, not a count of attempts.
+      retryLimit: 1_000_000,
+      retryBackoff: true,
+      retryDelay: backoff.firstSeconds,
+      retryDelayMax: backoff.maximumSeconds,
+      deleteAfterSeconds: 600
+    }
+    if ((await this.#boss.getQueue(QUEUE)) === null) await this.#boss.createQueue(QUEUE, options)
+  }
+
+  /** Resolves when the job is done; throws to have pg-boss bring it again after its backoff. */
+  async #work(job: Job<OperationJob>, execute: Execute): Promise<void> {
+    const { operationId } = job.data
+    const signal = AbortSignal.any([job.signal, this.#stopping.signal])
+    const execution = await this.#executeWhenFree(operationId, execute, signal)
+    if (execution === 'handed-back') {
+      // A failed job would wait for its backoff: a new one can be taken by another replica at once.
+      await this.#send(operationId, operationId)
+      return
+    }
+    if (execution !== 'done') throw new Error(`operation ${operationId}: ${execution}`)
+  }
+
+  /** A delete may have to wait until the create that it halted has let go. */
+  async #executeWhenFree(operationId: string, execute: Execute, signal: AbortSignal): Promise<Execution> {
+    const until = Date.now() + HELD_FOR_MS
+    while (true) {
+      const execution = await execute(operationId, signal)
+      if (execution !== 'held' || signal.aborted || Date.now() > until) return execution
+      await sleep(HELD_MS)
+    }
+  }
+
+  async #send(operationId: string, singletonKey: string, options: { db?: Db } = {}): Promise<void> {
+    const id = await this.#boss.send(QUEUE, { operationId }, { singletonKey, ...options })
+    if (id === null) this.#log.warn({ operation: operationId }, 'the job queue took no job for an operation')
+  }
+
+  /** A worker that has found a job lets its neighbour look for the next, and looks again itself when it is done. */
+  #wake(index: number): void {
+    const worker = this.#workers[index % this.#concurrency]
+    if (worker !== undefined) this.#boss.notifyWorker(worker)
+  }
+}
+
+/** Jobs of one resource are executed one after the other: a delete after the create that it halted. */
+function resourceKey({ instanceId, bindingId }: OperationRecord): string {
+  return bindingId === undefined ? instanceId : `${instanceId}/${bindingId}`
+}
+
+function isDatabase(value: unknown): value is Db {
+  return typeof value === 'object' && value !== null && 'executeSql' in value && typeof value.executeSql === 'function'
+}
+
+function asDatabase(transaction: Transaction): Db {
+  if (!isDatabase(transaction)) throw new TypeError('the pg-boss runner needs a transaction of the PostgreSQL store')
+  return transaction
+}
+
+function definedOnly<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
+  const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
+  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
+}

@@ -1,0 +1,124 @@
+import { join } from 'node:path'
+import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import { sendError } from '../plugins/errors.ts'
+import type { StoreOption } from '../plugins/storage.ts'
+import { MAX_ID_LENGTH } from '../schemas/common.ts'
+import { openServiceBroker } from './app.ts'
+import { ConfigError, type Environment } from './config.ts'
+import type { LoadedCatalog } from './core/catalog/index.ts'
+import { ReloadableCatalog } from './core/reloadable-catalog.ts'
+import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
+import { type KeptSecrets, keptSecrets } from './kept-secrets.ts'
+import { packageRoot } from './package-root.ts'
+
+/** A broker that listens. */
+export interface RunningBroker {
+  readonly app: FastifyInstance
+  /** `http://127.0.0.1:8080` */
+  readonly url: string
+  readonly catalog: LoadedCatalog
+  /** What embedded storage generated, when it is used and nothing else was configured. */
+  readonly kept: KeptSecrets | undefined
+  /** Loads the catalog's file again. */
+  reload(): Promise<LoadedCatalog>
+  /** Answers open requests, hands back what runs, and stops the embedded server. */
+  stop(): Promise<void>
+}
+
+const STATE_DATABASE = 'osb_state'
+/** A request is read within this time, or dropped: Fastify has no bound of its own. */
+const REQUEST_TIMEOUT_MS = 30_000
+
+/**
+ * What a Fastify server needs for the broker's answers to be complete: errors that skip every hook, such as a bad percent
+ * escape, are shaped too, and ids may be as long as we take them. For hosts that embed the plugin in an app of theirs.
+ */
+export const serverOptions = {
+  frameworkErrors: (error, request, reply) => {
+    sendError(error, request, reply)
+  },
+  routerOptions: { maxParamLength: MAX_ID_LENGTH * 4 },
+  requestTimeout: REQUEST_TIMEOUT_MS
+} satisfies FastifyServerOptions
+
+/**
+ * Starts the broker as a process of its own.
+ * @throws {ConfigError} when the configuration does not fit together; `CatalogError` when the catalog breaks a rule
+ */
+export async function startBroker(config: Environment): Promise<RunningBroker> {
+  const embedded = config.BROKER_STORAGE === 'embedded'
+  const kept = embedded ? await keptSecrets(config.BROKER_DATA_DIR) : undefined
+  const app = Fastify({ ...serverOptions, logger: { level: config.LOG_LEVEL } })
+  const postgres = embedded ? await startPostgres(config, app) : undefined
+  const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? join(packageRoot(), 'catalog.yaml'))
+  try {
+    await app.register(openServiceBroker, {
+      catalog,
+      auth: credentialsFrom(config, kept),
+      store: storeFrom(config, postgres),
+      encryptionKeys: config.BROKER_ENCRYPTION_KEYS ?? kept?.encryptionKeys,
+      defaultProvider: config.BROKER_DEFAULT_PROVIDER,
+      postgresql: tenantsServer(config, postgres),
+      exampleDelayMs: config.BROKER_ASYNC_OP_MILLIS,
+      missingVersionStatus: config.BROKER_MISSING_VERSION_STATUS,
+      deletedLastOperation: config.BROKER_DELETED_LAST_OPERATION,
+      syncDeadlineMs: config.BROKER_SYNC_DEADLINE_MS
+    })
+    const url = await app.listen({ host: config.BROKER_HOST, port: config.BROKER_PORT })
+    return {
+      app,
+      url,
+      catalog: catalog.current,
+      kept: config.BROKER_PASSWORD === undefined ? kept : undefined,
+      reload: () => catalog.reload(),
+      stop: () => stop(app, postgres)
+    }
+  } catch (error) {
+    await stop(app, postgres)
+    throw error
+  }
+}
+
+async function stop(app: FastifyInstance, postgres: EmbeddedPostgres | undefined): Promise<void> {
+  try {
+    await app.close()
+  } finally {
+    await postgres?.stop()
+  }
+}
+
+function startPostgres(config: Environment, app: FastifyInstance): Promise<EmbeddedPostgres> {
+  return startEmbeddedPostgres({
+    dataDir: join(config.BROKER_DATA_DIR, 'postgresql'),
+    databases: [STATE_DATABASE],
+    log: (line) => app.log.info({ component: 'postgresql' }, line),
+    onExit: (error) => app.log.fatal({ err: error }, 'the embedded PostgreSQL server stays down')
+  })
+}
+
+function storeFrom(config: Environment, postgres: EmbeddedPostgres | undefined): StoreOption {
+  if (config.BROKER_STORAGE === 'memory') return 'memory'
+  const connectionString = postgres?.urlOf(STATE_DATABASE) ?? config.DATABASE_URL
+  if (connectionString === undefined) throw new ConfigError('Set DATABASE_URL.')
+  return { connectionString }
+}
+
+function credentialsFrom(config: Environment, kept: KeptSecrets | undefined) {
+  const { BROKER_USERNAME: username, BROKER_PASSWORD: password } = config
+  if (username !== undefined && password !== undefined) return { username, password }
+  const [name, ...rest] = (kept?.credentials ?? '').split(':')
+  if (name === undefined || rest.length === 0) throw new ConfigError('Set BROKER_USERNAME and BROKER_PASSWORD.')
+  return { username: name, password: rest.join(':') }
+}
+
+/** The server of the tenants' databases: the one configured, else the embedded one. */
+function tenantsServer(config: Environment, postgres: EmbeddedPostgres | undefined) {
+  const common = {
+    publicHost: config.POSTGRESQL_PUBLIC_HOST,
+    publicPort: config.POSTGRESQL_PUBLIC_PORT,
+    caFile: config.POSTGRESQL_CA_FILE
+  }
+  if (config.POSTGRESQL_ADMIN_URL !== undefined) return { ...common, adminUrl: config.POSTGRESQL_ADMIN_URL }
+  if (postgres === undefined) return undefined
+  return { ...common, adminUrl: postgres.adminUrl, stateDatabase: STATE_DATABASE }
+}

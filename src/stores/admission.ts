@@ -1,0 +1,61 @@
+import type { OperationRecord, ResourceStatus, Start, StartResult } from '../core/store.ts'
+
+/** What an admission is decided on; the store keeps it from changing until the start is written. */
+export interface Situation {
+  /** Absent when there is no such instance. */
+  readonly instance: ResourceStatus | undefined
+  /** Absent when there is no such binding, or the operation is not about one. */
+  readonly binding: ResourceStatus | undefined
+  /** Unfinished operations of the instance and of all its bindings. */
+  readonly unfinished: readonly Pick<OperationRecord, 'operationId' | 'kind' | 'bindingId'>[]
+}
+
+/** How the create that a delete halted ends. */
+export const HALTED = 'It was halted by a delete.'
+
+/**
+ * Decides whether an operation may start: the same for every store.
+ *
+ * A create that finds its id taken is `changed` before it is `busy`: two identical creates at once are one create, and
+ * the loser has to read again to find that out. Anything else is `busy` first: while an operation runs, the status of
+ * its resource says nothing yet.
+ */
+export function admit(start: Start, situation: Situation): StartResult {
+  if (!createsWhatIsMissing(start, situation)) return 'changed'
+  const { halts } = start.operation
+  const inTheWay = situation.unfinished.filter((other) => excludes(start.operation, other))
+  if (inTheWay.some((other) => other.operationId !== halts)) return 'busy'
+  if (halts !== undefined && !inTheWay.some((other) => isCreate(other))) return 'changed'
+  return resourceFits(start, situation) ? 'started' : 'changed'
+}
+
+function createsWhatIsMissing(start: Start, { instance, binding }: Situation): boolean {
+  if (start.insertInstance !== undefined && instance !== undefined) return false
+  if (start.insertBinding !== undefined && binding !== undefined) return false
+  if (start.retryCreate !== true) return true
+  return (start.operation.bindingId === undefined ? instance : binding) === 'failed'
+}
+
+/** Operations on an instance exclude all others on it and its bindings; bindings may change side by side. */
+function excludes(one: OperationRecord, other: Pick<OperationRecord, 'bindingId'>): boolean {
+  return one.bindingId === undefined || other.bindingId === undefined || one.bindingId === other.bindingId
+}
+
+function isCreate({ kind }: Pick<OperationRecord, 'kind'>): boolean {
+  return kind === 'provision' || kind === 'bind'
+}
+
+function resourceFits(start: Start, { instance, binding }: Situation): boolean {
+  switch (start.operation.kind) {
+    case 'provision':
+      return start.insertInstance !== undefined || instance !== undefined
+    case 'update':
+      return instance === 'ready'
+    case 'deprovision':
+      return instance !== undefined
+    case 'bind':
+      return instance === 'ready' && (start.insertBinding !== undefined || binding !== undefined)
+    case 'unbind':
+      return instance !== undefined && binding !== undefined
+  }
+}

@@ -1,0 +1,223 @@
+import type { Pool } from 'pg'
+import type { JsonObject } from '../../../schemas/common.ts'
+import { type TaskLog, Unavailable } from '../../core/provider.ts'
+import {
+  type BindingRecord,
+  type Claim,
+  type ClaimResult,
+  type Enqueue,
+  type Finish,
+  type InstanceRecord,
+  LEASE_MS,
+  type OperationRecord,
+  type Start,
+  type StartResult,
+  type Store
+} from '../../core/store.ts'
+import type { StoreContext } from './context.ts'
+import { finishOperation } from './finish.ts'
+import { HaltListener } from './halt-listener.ts'
+import {
+  type BindingRow,
+  bindingColumnNames,
+  bindingFrom,
+  type InstanceRow,
+  instanceColumnNames,
+  instanceFrom,
+  type OperationRow,
+  operationColumnNames,
+  operationFrom
+} from './rows.ts'
+import { tablesOf } from './schema.ts'
+import type { Sealer } from './sealing.ts'
+import { startOperation } from './start.ts'
+import { inTransaction, read } from './transactions.ts'
+import * as work from './work.ts'
+
+export interface PostgresStoreOptions {
+  /** Default: `osb`. It must have been migrated (see `migrate`). */
+  schema?: string
+  /** Encrypts credentials and providers' states. */
+  sealer: Sealer
+  /** How long a claim holds without a sign of life. Default: {@link LEASE_MS}. */
+  leaseMs?: number
+  log?: Pick<TaskLog, 'warn'>
+}
+
+/** Deleting a week's operations at once would not end within the timeout of a statement. */
+const FORGET_BATCH = 2_000
+
+/** Pools that have our listener already: it stays when the store closes, because a pool outlives it. */
+const guarded = new WeakSet<Pool>()
+
+/**
+ * Keeps everything in PostgreSQL, for any number of replicas. The pool stays the caller's: it is not closed here.
+ * Leases follow the clock of the server, so that replicas need not agree on the time.
+ */
+export class PostgresStore implements Store {
+  readonly #context: StoreContext
+  readonly #halts: HaltListener
+
+  constructor(pool: Pool, { schema, sealer, leaseMs = LEASE_MS, log }: PostgresStoreOptions) {
+    const tables = tablesOf(schema)
+    this.#context = { pool, tables, sealer, leaseMs }
+    this.#halts = new HaltListener({ pool, tables, log })
+    if (guarded.has(pool)) return
+    guarded.add(pool)
+    // A pool that loses an idle connection emits `error`, which without a listener ends the process. The pool has
+    // replaced the connection by then, and a call that needs one throws by itself.
+    pool.on('error', (error) => log?.warn({ err: error }, 'an idle connection to the database was lost'))
+  }
+
+  async getInstance(instanceId: string): Promise<InstanceRecord | undefined> {
+    const { pool, tables, sealer } = this.#context
+    const [row] = await read<InstanceRow>(
+      pool,
+      `SELECT ${instanceColumnNames} FROM ${tables.instances} WHERE instance_id = $1`,
+      [instanceId]
+    )
+    return row === undefined ? undefined : instanceFrom(row, sealer)
+  }
+
+  async getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined> {
+    const { pool, tables, sealer } = this.#context
+    const [row] = await read<BindingRow>(
+      pool,
+      `SELECT ${bindingColumnNames} FROM ${tables.bindings} WHERE instance_id = $1 AND binding_id = $2`,
+      [instanceId, bindingId]
+    )
+    return row === undefined ? undefined : bindingFrom(row, sealer)
+  }
+
+  async listBindings(instanceId: string): Promise<BindingRecord[]> {
+    const { pool, tables, sealer } = this.#context
+    const rows = await read<BindingRow>(
+      pool,
+      `SELECT ${bindingColumnNames} FROM ${tables.bindings} WHERE instance_id = $1 ORDER BY seq`,
+      [instanceId]
+    )
+    return Promise.all(rows.map((row) => bindingFrom(row, sealer)))
+  }
+
+  getOperation(operationId: string): Promise<OperationRecord | undefined> {
+    return this.#oneOperation('operation_id = $1', [operationId])
+  }
+
+  unfinishedOperation(instanceId: string, bindingId = ''): Promise<OperationRecord | undefined> {
+    const condition = `instance_id = $1 AND coalesce(binding_id, '') = $2 AND state = 'in progress'`
+    return this.#oneOperation(condition, [instanceId, bindingId])
+  }
+
+  latestOperation(instanceId: string, bindingId = ''): Promise<OperationRecord | undefined> {
+    const condition = `instance_id = $1 AND coalesce(binding_id, '') = $2 AND NOT internal ORDER BY seq DESC LIMIT 1`
+    return this.#oneOperation(condition, [instanceId, bindingId])
+  }
+
+  async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
+    const { pool, tables } = this.#context
+    const rows = await read<{ service_id: string; plan_id: string }>(
+      pool,
+      `SELECT service_id, plan_id FROM ${tables.instances} WHERE status <> 'failed'
+      UNION
+      SELECT instance.service_id, operation.target ->> 'planId' FROM ${tables.operations} AS operation
+      JOIN ${tables.instances} AS instance USING (instance_id)
+      WHERE operation.state = 'in progress' AND operation.binding_id IS NULL AND operation.target IS NOT NULL
+        AND instance.status <> 'failed'`
+    )
+    return rows.map((row) => ({ serviceId: row.service_id, planId: row.plan_id }))
+  }
+
+  start(start: Start, enqueue: Enqueue): Promise<StartResult> {
+    return startOperation(this.#context, start, enqueue)
+  }
+
+  claim(operationId: string): Promise<ClaimResult> {
+    return work.claimOperation(this.#context, operationId)
+  }
+
+  keepAlive(claim: Claim): Promise<boolean> {
+    return work.keepAlive(this.#context, claim)
+  }
+
+  saveState(claim: Claim, state: JsonObject, bindingId?: string): Promise<void> {
+    return work.saveState(this.#context, claim, { state, bindingId })
+  }
+
+  progress(claim: Claim, description: string): Promise<void> {
+    return work.progress(this.#context, claim, description)
+  }
+
+  removeBinding(claim: Claim, bindingId: string): Promise<void> {
+    return work.removeBinding(this.#context, claim, bindingId)
+  }
+
+  finish(claim: Claim, finish: Finish): Promise<boolean> {
+    return finishOperation(this.#context, claim, finish)
+  }
+
+  release(claim: Claim, retry?: { description: string }): Promise<void> {
+    return work.release(this.#context, claim, retry)
+  }
+
+  makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean> {
+    return work.makeAsync(this.#context, claim, { deadline, enqueue })
+  }
+
+  async abandoned(): Promise<OperationRecord[]> {
+    const { pool, tables } = this.#context
+    const rows = await read<OperationRow>(
+      pool,
+      `SELECT ${operationColumnNames} FROM ${tables.operations}
+      WHERE state = 'in progress' AND (lease_until IS NULL OR lease_until <= clock_timestamp()) ORDER BY seq`
+    )
+    return rows.map(operationFrom)
+  }
+
+  async forgetOperations(before: Date): Promise<number> {
+    const { pool, tables } = this.#context
+    let forgotten = 0
+    while (true) {
+      const rows = await inTransaction(pool, (sql) =>
+        sql.query(
+          `DELETE FROM ${tables.operations} WHERE operation_id IN (
+            SELECT operation_id FROM ${tables.operations} WHERE finished_at < $1 LIMIT ${FORGET_BATCH}
+            FOR UPDATE SKIP LOCKED
+          ) RETURNING operation_id`,
+          [before]
+        )
+      )
+      forgotten += rows.length
+      if (rows.length < FORGET_BATCH) return forgotten
+    }
+  }
+
+  onHalt(listener: (operationId: string) => void): () => void {
+    return this.#halts.add(listener)
+  }
+
+  async health(): Promise<void> {
+    const { pool, tables } = this.#context
+    const [row] = await read<{ read_only: string; migrated: boolean }>(
+      pool,
+      `SELECT current_setting('transaction_read_only') AS read_only, to_regclass($1) IS NOT NULL AS migrated`,
+      [tables.operations]
+    )
+    if (row?.read_only !== 'off') throw new Unavailable('The database of the broker takes no writes at the moment.')
+    if (!row.migrated) throw new Unavailable('The database of the broker has not been migrated.')
+  }
+
+  /** Stops listening. The pool is the caller's to end. */
+  close(): Promise<void> {
+    return this.#halts.close()
+  }
+
+  async #oneOperation(condition: string, values: unknown[]): Promise<OperationRecord | undefined> {
+    const { pool, tables } = this.#context
+    const [row] = await read<OperationRow>(
+      pool,
+      `SELECT ${operationColumnNames} FROM ${tables.operations} WHERE ${condition}`,
+      values
+    )
+    return row === undefined ? undefined : operationFrom(row)
+  }
+}

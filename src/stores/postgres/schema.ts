@@ -1,0 +1,35 @@
+import pg from 'pg'
+
+/** The broker's tables, quoted and qualified: the search_path of a host's pool does not matter. */
+export interface Tables {
+  readonly schema: string
+  readonly instances: string
+  readonly bindings: string
+  readonly operations: string
+  readonly auditEvents: string
+  readonly migrations: string
+  /** Of the halts; the brokers of one database have one each. */
+  readonly haltChannel: string
+}
+
+export const DEFAULT_SCHEMA = 'osb'
+
+/** Room is left for the suffix of the channel: PostgreSQL cuts identifiers after 63 bytes. */
+const SCHEMA = /^[a-z_][a-z0-9_]{0,49}$/
+
+/** @throws {Error} when the name is not a plain lower-case identifier */
+export function tablesOf(schema: string = DEFAULT_SCHEMA): Tables {
+  if (!SCHEMA.test(schema) || schema.startsWith('pg_')) {
+    throw new Error(`The schema "${schema}" must be a lower-case identifier of at most 50 characters, not of pg_.`)
+  }
+  const quoted = pg.escapeIdentifier(schema)
+  return {
+    schema,
+    instances: `${quoted}.service_instances`,
+    bindings: `${quoted}.service_bindings`,
+    operations: `${quoted}.operations`,
+    auditEvents: `${quoted}.audit_events`,
+    migrations: `${quoted}.schema_migrations`,
+    haltChannel: `${schema}_halt`
+  }
+}

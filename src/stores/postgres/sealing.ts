@@ -1,0 +1,119 @@
+import { createSecretKey, type KeyObject } from 'node:crypto'
+import { CompactEncrypt, compactDecrypt, decodeProtectedHeader, errors } from 'jose'
+import type { JsonObject } from '../../../schemas/common.ts'
+
+/** A key of `BROKER_ENCRYPTION_KEYS`. */
+export interface EncryptionKey {
+  readonly kid: string
+  readonly key: KeyObject
+}
+
+/** What a sealed text belongs to: one column of one row. */
+export interface Purpose {
+  readonly column: 'instance.state' | 'binding.state' | 'binding.reply'
+  readonly instanceId: string
+  readonly bindingId?: string
+}
+
+/** A sealed text cannot be opened: its key is gone, it was changed, or it was moved here from another row. */
+export class SealBroken extends Error {
+  override readonly name = 'SealBroken'
+}
+
+const KEY_BYTES = 32
+const HOW_TO_MAKE_ONE = 'Make a key with: openssl rand -base64 32'
+const KID = /^[A-Za-z0-9._-]{1,64}$/
+const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
+
+/**
+ * Reads `kid:base64,kid2:base64`. The first key writes, all of them read: to rotate, put a new one in front.
+ * @throws {Error} naming the variable and the entry, never the key
+ */
+export function parseEncryptionKeys(text: string): EncryptionKey[] {
+  const entries = text.split(',').map((entry) => entry.trim())
+  const keys = entries.map((entry, index) => parseEntry(entry, `entry ${index + 1} of ${entries.length}`))
+  for (const [index, { kid }] of keys.entries()) {
+    if (keys.findIndex((other) => other.kid === kid) !== index) throw invalid(`the kid "${kid}" is there twice.`)
+  }
+  return keys
+}
+
+/**
+ * Encrypts what the database must not be able to read: compact JWE (RFC 7516), `dir` with A256GCM. The protected header
+ * says which row and column the text belongs to, and is authenticated with it: moved elsewhere it does not open.
+ */
+export class Sealer {
+  readonly #current: EncryptionKey
+  readonly #keys: ReadonlyMap<string, KeyObject>
+
+  constructor(keys: readonly EncryptionKey[]) {
+    const [current] = keys
+    if (current === undefined) throw new Error('The store needs at least one encryption key.')
+    this.#current = current
+    this.#keys = new Map(keys.map(({ kid, key }) => [kid, key]))
+  }
+
+  seal(value: JsonObject, purpose: Purpose): Promise<string> {
+    const { kid, key } = this.#current
+    return new CompactEncrypt(new TextEncoder().encode(JSON.stringify(value)))
+      .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid, sub: subjectOf(purpose) })
+      .encrypt(key)
+  }
+
+  /** @throws {SealBroken} */
+  async open(text: string, purpose: Purpose): Promise<JsonObject> {
+    const { kid, sub } = headerOf(text, purpose)
+    const key = this.#keys.get(kid)
+    if (key === undefined) {
+      throw new SealBroken(
+        `${describe(purpose)} is encrypted with the key "${kid}", which BROKER_ENCRYPTION_KEYS does not have.`
+      )
+    }
+    const options = { keyManagementAlgorithms: ['dir'], contentEncryptionAlgorithms: ['A256GCM'] }
+    const { plaintext } = await compactDecrypt(text, key, options).catch((cause: unknown) => {
+      throw new SealBroken(`${describe(purpose)} was changed, or the key "${kid}" is another one than before.`, {
+        cause
+      })
+    })
+    if (sub !== subjectOf(purpose)) throw new SealBroken(`${describe(purpose)} holds what belongs to another row.`)
+    return JSON.parse(new TextDecoder().decode(plaintext))
+  }
+}
+
+function headerOf(text: string, purpose: Purpose): { kid: string; sub: unknown } {
+  try {
+    const { kid, sub } = decodeProtectedHeader(text)
+    if (typeof kid === 'string') return { kid, sub }
+    throw new errors.JWEInvalid('no kid')
+  } catch (cause) {
+    throw new SealBroken(`${describe(purpose)} is not an encrypted text.`, { cause })
+  }
+}
+
+/** As JSON, so that no two rows have the same whatever their ids are. */
+function subjectOf({ column, instanceId, bindingId }: Purpose): string {
+  return JSON.stringify(bindingId === undefined ? [column, instanceId] : [column, instanceId, bindingId])
+}
+
+function describe({ column, instanceId, bindingId }: Purpose): string {
+  return `The ${column} of ${bindingId === undefined ? '' : `binding "${bindingId}" of `}instance "${instanceId}"`
+}
+
+function parseEntry(entry: string, where: string): EncryptionKey {
+  const colon = entry.indexOf(':')
+  if (entry === '') throw invalid(`${where} is empty.`)
+  if (colon < 0) throw invalid(`${where} has no colon between its kid and its key.`)
+  const kid = entry.slice(0, colon)
+  const encoded = entry.slice(colon + 1)
+  if (!KID.test(kid)) throw invalid(`the kid of ${where} must be 1 to 64 of A-Z a-z 0-9 . _ -`)
+  if (!BASE64.test(encoded)) throw invalid(`the key of ${where} ("${kid}") is not base64.`)
+  const bytes = Buffer.from(encoded, 'base64')
+  if (bytes.length !== KEY_BYTES) {
+    throw invalid(`the key of ${where} ("${kid}") has ${bytes.length} bytes; it must have ${KEY_BYTES}.`)
+  }
+  return { kid, key: createSecretKey(bytes) }
+}
+
+function invalid(what: string): Error {
+  return new Error(`BROKER_ENCRYPTION_KEYS must be kid:base64[,kid:base64…], but ${what} ${HOW_TO_MAKE_ONE}`)
+}

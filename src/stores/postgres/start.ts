@@ -1,0 +1,146 @@
+import type { Enqueue, OperationRecord, Start, StartResult } from '../../core/store.ts'
+import { admit, HALTED, type Situation } from '../admission.ts'
+import type { StoreContext } from './context.ts'
+import {
+  bindingColumns,
+  instanceColumns,
+  type OperationRow,
+  operationColumnNames,
+  operationColumns,
+  operationFrom
+} from './rows.ts'
+import type { Tables } from './schema.ts'
+import { auditOf, insertInto, type Statement, updateRow } from './statements.ts'
+import { inTransaction, type Sql } from './transactions.ts'
+import { sqlState } from './trouble.ts'
+
+/** {@link Store.start}. */
+export async function startOperation(context: StoreContext, start: Start, enqueue: Enqueue): Promise<StartResult> {
+  const inserts = await resourceInserts(context, start)
+  try {
+    return await inTransaction(context.pool, async (sql) => {
+      const result = admit(start, await lockSituation(context.tables, sql, start.operation))
+      if (result !== 'started') return result
+      for (const { text, values } of inserts) await sql.query(text, values)
+      if (start.operation.halts !== undefined) await halt(context.tables, sql, start.operation)
+      else if (start.retryCreate === true) await setStatus(context.tables, sql, start.operation, 'creating')
+      await enqueue(await insertOperation(context, sql, start.operation), sql)
+      return 'started'
+    })
+  } catch (error) {
+    const collision = collisionOf(error, start, context.tables.schema)
+    if (collision === undefined) throw error
+    return collision
+  }
+}
+
+/** Encrypted before the transaction begins: no lock is held meanwhile. */
+async function resourceInserts({ tables, sealer }: StoreContext, start: Start): Promise<Statement[]> {
+  const { insertInstance, insertBinding } = start
+  const inserts: Statement[] = []
+  if (insertInstance !== undefined) {
+    const { instanceId } = insertInstance
+    const columns = await instanceColumns(instanceId, insertInstance, sealer)
+    inserts.push(insertInto(tables.instances, { instance_id: instanceId, ...columns }))
+  }
+  if (insertBinding !== undefined) {
+    const { instanceId, bindingId } = insertBinding
+    const columns = await bindingColumns({ instanceId, bindingId }, insertBinding, sealer)
+    inserts.push(insertInto(tables.bindings, { instance_id: instanceId, binding_id: bindingId, ...columns }))
+  }
+  return inserts
+}
+
+/**
+ * Locks what the admission is decided on. Everywhere in the store an operation is locked before its instance, else a
+ * halt and the end of the create could wait for each other. Operations on an instance lock its row alone, those on its
+ * bindings share it: so they see each other without excluding bindings from one another.
+ */
+async function lockSituation(tables: Tables, sql: Sql, operation: OperationRecord): Promise<Situation> {
+  const { instanceId, bindingId, halts } = operation
+  if (halts !== undefined) {
+    await sql.query(`SELECT FROM ${tables.operations} WHERE operation_id = $1 FOR UPDATE`, [halts])
+  }
+  const [instance] = await sql.query<{ status: Situation['instance'] }>(
+    `SELECT status FROM ${tables.instances} WHERE instance_id = $1 ${bindingId === undefined ? 'FOR UPDATE' : 'FOR SHARE'}`,
+    [instanceId]
+  )
+  const unfinished = await sql.query<Pick<OperationRow, 'operation_id' | 'kind' | 'binding_id'>>(
+    `SELECT operation_id, kind, binding_id FROM ${tables.operations} WHERE instance_id = $1 AND state = 'in progress'`,
+    [instanceId]
+  )
+  // After the operations: whoever is seen to have finished is seen to have removed its binding too.
+  const [binding] =
+    bindingId === undefined
+      ? []
+      : await sql.query<{ status: Situation['binding'] }>(
+          `SELECT status FROM ${tables.bindings} WHERE instance_id = $1 AND binding_id = $2`,
+          [instanceId, bindingId]
+        )
+  return {
+    instance: instance?.status,
+    binding: binding?.status,
+    unfinished: unfinished.map((row) => ({
+      operationId: row.operation_id,
+      kind: row.kind,
+      ...(row.binding_id === null ? {} : { bindingId: row.binding_id })
+    }))
+  }
+}
+
+/** Ends the create, keeps its lease (the delete waits for it) and tells its worker when this is committed. */
+async function halt(tables: Tables, sql: Sql, operation: OperationRecord): Promise<void> {
+  await sql.query(
+    `WITH halted AS (
+      UPDATE ${tables.operations} SET state = 'failed', description = $2, finished_at = clock_timestamp()
+      WHERE operation_id = $1
+      RETURNING platform, originating_identity, request_identity, kind, instance_id, binding_id, operation_id, description
+    ), told AS (SELECT pg_notify($3, operation_id) FROM halted), audited AS (${auditOf(tables, 'halted', "'halted'")})
+    SELECT FROM told`,
+    [operation.halts, HALTED, tables.haltChannel]
+  )
+  await setStatus(tables, sql, operation, 'failed')
+}
+
+async function setStatus(tables: Tables, sql: Sql, operation: OperationRecord, status: string): Promise<void> {
+  const { instanceId, bindingId } = operation
+  const { text, values } =
+    bindingId === undefined
+      ? updateRow(tables.instances, { instance_id: instanceId }, { status })
+      : updateRow(tables.bindings, { instance_id: instanceId, binding_id: bindingId }, { status })
+  await sql.query(text, values)
+}
+
+async function insertOperation(
+  { tables, leaseMs }: StoreContext,
+  sql: Sql,
+  operation: OperationRecord
+): Promise<OperationRecord> {
+  const { text, values } = insertInto(tables.operations, operationColumns(operation))
+  const [row] = await sql.query<OperationRow>(
+    `WITH written AS (${text} RETURNING ${operationColumnNames}),
+      audited AS (${auditOf(tables, 'written', "'started'")})
+    SELECT ${operationColumnNames} FROM written`,
+    values
+  )
+  if (row === undefined) throw new Error(`Operation ${operation.operationId} was not written.`)
+  if (operation.leaseUntil === undefined) return operationFrom(row)
+  const [leased] = await sql.query<OperationRow>(
+    `UPDATE ${tables.operations} SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
+    WHERE operation_id = $1 RETURNING ${operationColumnNames}`,
+    [operation.operationId, leaseMs]
+  )
+  return operationFrom(leased ?? row)
+}
+
+/**
+ * Two starts at once that did not see each other: the unique indexes decide, and the later one learns it so. For a
+ * create it is `changed`, since the one that won may be the very same create.
+ */
+function collisionOf(error: unknown, start: Start, schema: string): StartResult | undefined {
+  if (sqlState(error) !== '23505' || !(error instanceof Error)) return undefined
+  if (!('schema' in error) || error.schema !== schema || !('constraint' in error)) return undefined
+  if (error.constraint === 'service_instances_pkey' || error.constraint === 'service_bindings_pkey') return 'changed'
+  if (error.constraint !== 'operations_one_unfinished') return undefined
+  return start.operation.kind === 'provision' || start.operation.kind === 'bind' ? 'changed' : 'busy'
+}

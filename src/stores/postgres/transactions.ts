@@ -1,0 +1,141 @@
+import type { Pool, PoolClient, QueryResultRow } from 'pg'
+import { sqlTypes } from './sql-types.ts'
+import { asUnavailable, unreachable } from './trouble.ts'
+
+/** Runs one statement. */
+export interface Sql {
+  query<Row extends QueryResultRow>(text: string, values?: readonly unknown[]): Promise<Row[]>
+}
+
+/**
+ * The transaction that `enqueue` is called in: what runs on it commits with the operation. It has the shape of
+ * pg-boss's `IDatabase`, so that a job can be inserted with the `db` option.
+ */
+export interface SqlTransaction extends Sql {
+  executeSql(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>
+}
+
+/**
+ * How long the store may take for one call, in milliseconds: waiting for a connection, a transaction and its COMMIT
+ * together. The request that waits has to be answered within 8 s.
+ */
+const CALL_MS = 5_000
+
+/**
+ * The server gives up before we do, so that nothing is written, and no lock kept, on behalf of a caller that has gone.
+ * The isolation is fixed because each statement has to see what was committed while it waited for a lock.
+ */
+const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+  SET LOCAL statement_timeout = 4000;
+  SET LOCAL lock_timeout = 3000;
+  SET LOCAL idle_in_transaction_session_timeout = 5000`
+
+/** Runs one reading statement. */
+export async function read<Row extends QueryResultRow>(
+  pool: Pool,
+  text: string,
+  values: readonly unknown[] = []
+): Promise<Row[]> {
+  return withClient(pool, ({ client }) => sqlOf(client).query<Row>(text, values))
+}
+
+/**
+ * Commits what `work` wrote, or nothing of it when it throws.
+ * @throws {Unavailable} when the database could not be used; when it went away at the COMMIT, the work may have been
+ * committed, and nothing here tries it again
+ */
+export async function inTransaction<T>(pool: Pool, work: (sql: SqlTransaction) => Promise<T>): Promise<T> {
+  return withClient(pool, async (checkout) => {
+    const { client } = checkout
+    await client.query(BEGIN)
+    try {
+      const result = await work(sqlOf(client))
+      const { command } = await client.query('COMMIT')
+      // A COMMIT after a statement that failed, whose error somebody swallowed, is answered ROLLBACK and no error.
+      if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement in it had failed.')
+      return result
+    } catch (error) {
+      await client.query('ROLLBACK').catch((trouble: unknown) => {
+        checkout.broken = toError(trouble)
+      })
+      throw error
+    }
+  })
+}
+
+interface Checkout {
+  readonly client: PoolClient
+  /** Why the connection must not go back to the pool. */
+  broken?: Error
+}
+
+async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>): Promise<T> {
+  const until = Date.now() + CALL_MS
+  const checkout: Checkout = { client: await connect(pool) }
+  const { client } = checkout
+  const onError = (error: Error) => {
+    checkout.broken = error
+  }
+  // The pool takes its listener off while a client is checked out; a connection lost then would end the process.
+  client.on('error', onError)
+  try {
+    return await within(until - Date.now(), work(checkout), () => {
+      checkout.broken = new Error('timeout expired')
+      return checkout.broken
+    })
+  } catch (error) {
+    throw checkout.broken === undefined ? asUnavailable(error) : unreachable(error)
+  } finally {
+    // `release` puts the listener of the pool back before ours goes. With an error it closes the connection.
+    client.release(checkout.broken)
+    client.off('error', onError)
+  }
+}
+
+/**
+ * A connection of the pool, which waits for ever unless it was told otherwise, and it is not ours to tell.
+ * @throws {Unavailable}
+ */
+export function connect(pool: Pool): Promise<PoolClient> {
+  return new Promise((resolve, reject) => {
+    let late = false
+    const timer = setTimeout(() => {
+      late = true
+      reject(unreachable(new Error(`timeout expired: no connection within ${CALL_MS} ms`)))
+    }, CALL_MS)
+    pool.connect((error, client, release) => {
+      clearTimeout(timer)
+      if (client === undefined) reject(asUnavailable(error))
+      else if (late) release()
+      else resolve(client)
+    })
+  })
+}
+
+async function within<T>(ms: number, work: Promise<T>, onTimeout: () => Error): Promise<T> {
+  let timer: NodeJS.Timeout | undefined
+  const timeout = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => reject(onTimeout()), ms)
+  })
+  try {
+    return await Promise.race([work, timeout])
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+function sqlOf(client: PoolClient): SqlTransaction {
+  return {
+    async query<Row extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+      return (await client.query<Row>({ text, values: [...values], types: sqlTypes })).rows
+    },
+    async executeSql(text, values) {
+      const { rows } = await client.query<QueryResultRow>(text, values)
+      return { rows }
+    }
+  }
+}
+
+function toError(thrown: unknown): Error {
+  return thrown instanceof Error ? thrown : new Error(String(thrown))
+}

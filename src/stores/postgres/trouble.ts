@@ -1,0 +1,68 @@
+import { Unavailable } from '../../core/provider.ts'
+
+/** Connections that node-postgres or the network lost. */
+const LOST_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'EMFILE',
+  'ENFILE'
+])
+
+/** node-postgres throws these without a code. */
+const LOST_MESSAGES =
+  /^Connection terminated|^timeout e|^Query read timeout|not queryable$|^Cannot use a pool after calling end|^The server does not support SSL|^Client was closed/
+
+/**
+ * SQLSTATEs of a server that is away, starting, stopping, full, read-only after a failover, or that ended the
+ * transaction before it could do harm (timeouts, deadlocks).
+ */
+const LOST_STATES = /^(08...|53...|57P..|58...|25P03|25P04|25006)$/
+const BUSY_STATES = new Set(['40001', '40P01', '55P03', '57014'])
+
+/** The SQLSTATE of an error of the server. */
+export function sqlState(error: unknown): string | undefined {
+  const code = codeOf(error)
+  return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && hasSeverity(error) ? code : undefined
+}
+
+/**
+ * `Unavailable` for an error that says nothing about the statement but that the database could not be used; any other
+ * error as it is. What was asked for may have been committed all the same, when the answer to a COMMIT was lost.
+ */
+export function asUnavailable(error: unknown): unknown {
+  if (error instanceof Unavailable) return error
+  const state = sqlState(error)
+  if (state !== undefined && BUSY_STATES.has(state)) {
+    return new Unavailable('The database of the broker is too busy.', { cause: error })
+  }
+  return isLost(error, state) ? unreachable(error) : error
+}
+
+export function unreachable(cause: unknown): Unavailable {
+  return new Unavailable('The broker cannot reach its database.', { cause })
+}
+
+function isLost(error: unknown, state: string | undefined): boolean {
+  if (state !== undefined) return LOST_STATES.test(state)
+  const code = codeOf(error)
+  if (code !== undefined && LOST_CODES.has(code)) return true
+  // Of a socket in the file system that is not there; elsewhere ENOENT means a lost file.
+  if (code === 'ENOENT' && error instanceof Error && 'syscall' in error && error.syscall === 'connect') return true
+  return error instanceof Error && LOST_MESSAGES.test(error.message)
+}
+
+function codeOf(error: unknown): string | undefined {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
+}
+
+function hasSeverity(error: unknown): boolean {
+  return error instanceof Error && 'severity' in error
+}

@@ -1,0 +1,18 @@
+import { describe } from 'node:test'
+import { halting } from './contract/halting.ts'
+import { recordsKept } from './contract/records-kept.ts'
+import { starting } from './contract/starting.ts'
+import { surveys } from './contract/surveys.ts'
+import { working } from './contract/working.ts'
+import type { Open } from './records.ts'
+
+/** The one contract of every store (src/core/store.ts). `open` gives an empty store for each test. */
+export function storeContract(name: string, open: Open): void {
+  describe(`${name} keeps the contract`, () => {
+    recordsKept(open)
+    starting(open)
+    working(open)
+    halting(open)
+    surveys(open)
+  })
+}

@@ -1,0 +1,82 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { bindStart, type Open, operationRecord, provisionStart, synchronous, until } from '../records.ts'
+import { claimed, failed, opened, readyBinding, readyInstance, started } from './opened.ts'
+
+/** What is asked over all records. */
+export function surveys(open: Open): void {
+  test('unfinishedOperation: it is of exactly this resource', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    const bind = await started(store, bindStart('b-1'))
+    assert.equal(await store.unfinishedOperation('i-1'), undefined)
+    assert.equal(await store.unfinishedOperation('i-1', 'b-2'), undefined)
+    assert.deepEqual(await store.unfinishedOperation('i-1', 'b-1'), bind)
+  })
+
+  test('latestOperation: it is the newest of exactly this resource, and not internal', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    await readyBinding(store)
+    assert.equal((await store.latestOperation('i-1'))?.kind, 'provision')
+    assert.equal((await store.latestOperation('i-1', 'b-1'))?.kind, 'bind')
+    // The clock of the replica that started it may be behind.
+    const update = operationRecord('update', { createdAt: new Date('2020-01-01T00:00:00Z') })
+    await failed(store, await started(store, { operation: update }))
+    await failed(store, await started(store, { operation: operationRecord('update', { internal: true }) }))
+    assert.equal((await store.latestOperation('i-1'))?.operationId, update.operationId)
+    assert.equal(await store.latestOperation('i-2'), undefined)
+    assert.equal(await store.latestOperation('i-1', 'b-2'), undefined)
+  })
+
+  test('plansInUse: each plan that an instance lives on or is to live on comes once', async (t) => {
+    const store = await opened(t, open)
+    assert.deepEqual(await store.plansInUse(), [])
+    await readyInstance(store, 'i-1')
+    await readyInstance(store, 'i-2')
+    await started(store, provisionStart({ instanceId: 'i-3' }, { planId: 'p-2' }))
+    const dead = await started(store, provisionStart({ instanceId: 'i-4' }, { planId: 'p-failed' }))
+    await failed(store, dead, { instance: { status: 'failed' } })
+    const target = { planId: 'p-3', parameters: {}, context: {} }
+    const update = await started(store, { operation: operationRecord('update', { target }) })
+    const inUse = async () => (await store.plansInUse()).map(({ serviceId, planId }) => `${serviceId} ${planId}`).sort()
+    assert.deepEqual(await inUse(), ['s-1 p-1', 's-1 p-2', 's-1 p-3'])
+    await failed(store, update)
+    assert.deepEqual(await inUse(), ['s-1 p-1', 's-1 p-2'])
+  })
+
+  test('abandoned: it is unfinished operations without a living worker', async (t) => {
+    const store = await opened(t, open, { leaseMs: 150 })
+    const ids = async () => (await store.abandoned()).map(({ operationId }) => operationId)
+    const start = provisionStart()
+    const operation = await started(store, { ...start, operation: synchronous(start.operation) })
+    assert.deepEqual(await ids(), [])
+    await until('the request is taken for dead', async () => (await ids()).length === 1)
+    assert.deepEqual(await ids(), [operation.operationId])
+    const claim = await claimed(store, operation)
+    assert.equal(claim.attempt, 2)
+    assert.deepEqual(await ids(), [])
+    await store.release(claim)
+    assert.deepEqual(await ids(), [operation.operationId])
+    await failed(store, operation)
+    assert.deepEqual(await ids(), [])
+  })
+
+  test('forgetOperations: only what ended before goes', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    await readyBinding(store)
+    const update = await started(store, { operation: operationRecord('update') })
+    assert.equal(await store.forgetOperations(new Date('2000-01-01T00:00:00Z')), 0)
+    assert.equal((await store.latestOperation('i-1', 'b-1'))?.state, 'succeeded')
+    const future = new Date(Date.now() + 60_000)
+    assert.equal(await store.forgetOperations(future), 2)
+    assert.equal(await store.latestOperation('i-1', 'b-1'), undefined)
+    assert.equal((await store.latestOperation('i-1'))?.operationId, update.operationId)
+    assert.equal((await store.getInstance('i-1'))?.status, 'ready')
+    await failed(store, update)
+    assert.equal(await store.forgetOperations(future), 1)
+    assert.equal(await store.forgetOperations(future), 0)
+    assert.equal(await store.getOperation(update.operationId), undefined)
+  })
+}
