@@ -2,10 +2,10 @@
 import { readFileSync } from 'node:fs'
 
 const manifest = JSON.parse(readFileSync(new URL('../package.json', import.meta.url), 'utf8'))
-const [, major, minor] = /^>=(\d+)\.(\d+)/.exec(manifest.engines.node)
-const [ownMajor, ownMinor] = process.versions.node.split('.').map(Number)
+const [major = 0, minor = 0] = manifest.engines.node.replace('>=', '').split('.').map(Number)
+const [ownMajor = 0, ownMinor = 0] = process.versions.node.split('.').map(Number)
 
-if (ownMajor < Number(major) || (ownMajor === Number(major) && ownMinor < Number(minor))) {
+if (ownMajor < major || (ownMajor === major && ownMinor < minor)) {
   console.error(
     [
       `This is Node.js ${process.versions.node} (${process.execPath}); ${manifest.name} needs ${manifest.engines.node}.`,

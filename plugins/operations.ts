@@ -79,6 +79,7 @@ export const operations = fp<OperationsPluginOptions>(
       await engine.end()
     })
     app.addHook('onClose', async () => {
+      await engine.close()
       await Promise.all(providers.map((provider) => provider.stop?.()))
     })
   },

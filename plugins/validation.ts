@@ -25,10 +25,14 @@ export const validation = fp(
     const queries = new Ajv({ allErrors: false, strict: true, coerceTypes: true })
     app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'querystring' ? queries : bodies).compile(schema))
     app.removeAllContentTypeParsers()
-    app.addContentTypeParser<string>('*', { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES }, async (request: FastifyRequest, body: string) => {
-      requireJsonType(request.headers['content-type'])
-      return parseJson(body)
-    })
+    app.addContentTypeParser<string>(
+      '*',
+      { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES },
+      async (request: FastifyRequest, body: string) => {
+        requireJsonType(request.headers['content-type'])
+        return parseJson(body)
+      }
+    )
     app.addHook('preValidation', async (request) => {
       requireStorable(request.params, 'path')
       requireStorable(request.query, 'query')

@@ -38,7 +38,9 @@ export const serverOptions = {
     sendError(error, request, reply)
   },
   routerOptions: { maxParamLength: MAX_ID_LENGTH * 4 },
-  requestTimeout: REQUEST_TIMEOUT_MS
+  requestTimeout: REQUEST_TIMEOUT_MS,
+  // While the broker hands over to another replica, what still reaches it is served.
+  return503OnClosing: false
 } satisfies FastifyServerOptions
 
 /**

@@ -9,9 +9,11 @@ import { test } from 'node:test'
  */
 const ranks: Record<string, number> = {
   schemas: 0,
+  'src/package-root': 0,
   'src/core': 1,
   'src/config': 2,
   'src/embedded-postgres': 2,
+  'src/kept-secrets': 2,
   'src/providers': 2,
   'src/runners': 2,
   'src/stores': 2,

@@ -22,13 +22,22 @@ function reload({ app, reload }: RunningBroker): void {
   )
 }
 
-function stopped(broker: RunningBroker): void {
-  broker.app.log.info('stopping')
-  broker.stop().then(
-    () => broker.app.log.info('stopped'),
+/** Platforms and their schedulers wait about ten seconds before they kill. */
+const STOP_WITHIN_MS = 10_000
+
+function stopped({ app, stop }: RunningBroker): void {
+  app.log.info('stopping')
+  const overdue = setTimeout(() => process.exit(1), STOP_WITHIN_MS)
+  stop().then(
+    () => {
+      app.log.info('stopped')
+      clearTimeout(overdue)
+      // A provider that ignored its signal would keep the process.
+      process.exit(0)
+    },
     (error: unknown) => {
-      broker.app.log.fatal({ err: error }, 'stopping failed')
-      process.exitCode = 1
+      app.log.fatal({ err: error }, 'stopping failed')
+      process.exit(1)
     }
   )
 }

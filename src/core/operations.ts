@@ -28,6 +28,8 @@ const DEFAULT_MAXIMUM_SECONDS = 3600
 /** How often a waiting request looks whether the operation has ended, and a sweep looks for what died. */
 const WAIT_MS = 50
 const SWEEP_MS = 10_000
+/** A provider that ignores its signal must not keep the process; its claim lapses. */
+const LET_GO_MS = 5_000
 /** The specification asks brokers not to forget an operation at once (spec: Polling Last Operation). */
 const REMEMBER_MS = 7 * 24 * 3600 * 1000
 
@@ -56,13 +58,21 @@ export class Operations {
     this.#sweeper = setInterval(() => void this.#sweepQuietly(), SWEEP_MS).unref()
   }
 
-  /** Takes no more work, aborts what no request waits for, and waits until it has let go. */
+  /**
+   * Takes no more work, aborts what no request waits for, and waits until it has let go: another replica may take it.
+   * Requests can still be served.
+   */
   async end(): Promise<void> {
     this.#stopping = true
     clearInterval(this.#sweeper)
     this.attempts.abortBackground()
-    await this.options.runner.stop()
+    await Promise.race([this.options.runner.stop(), sleep(LET_GO_MS, undefined, { ref: false })])
+  }
+
+  /** Lets go of the store, when no request is served any more. */
+  async close(): Promise<void> {
     this.#stopListening?.()
+    await this.options.runner.close()
   }
 
   /** A record for {@link Operations.start}. */
@@ -84,7 +94,6 @@ export class Operations {
   }
 
   start(start: Start): Promise<StartResult> {
-    if (this.#stopping) throw refusals.unavailable('The broker is shutting down.', 1)
     return this.options.store.start(start, this.options.runner.enqueue)
   }
 

@@ -19,6 +19,8 @@ export interface Runner {
   readonly enqueue: Enqueue
   /** Begins to execute what is enqueued, what was left unfinished before included. */
   start(execute: Execute): Promise<void>
-  /** Takes no more work, aborts what runs and waits until it has let go. */
+  /** Takes no more work, aborts what runs and waits until it has let go. Requests may still enqueue. */
   stop(): Promise<void>
+  /** Closes connections; nothing may be enqueued any more. */
+  close(): Promise<void>
 }

@@ -38,6 +38,8 @@ export class InProcessRunner implements Runner {
     await Promise.all(this.#jobs)
   }
 
+  async close(): Promise<void> {}
+
   #begin(operationId: string, execute: Execute): void {
     const job = this.#work(operationId, execute).finally(() => this.#jobs.delete(job))
     this.#jobs.add(job)

@@ -32,7 +32,7 @@ const HELD_MS = 100
 const HELD_FOR_MS = 12_000
 /** Jobs end by themselves; pg-boss wants a bound, of at most a day. */
 const EXPIRE_SECONDS = 23 * 3600
-const STOP_TIMEOUT_MS = 8_000
+const STOP_TIMEOUT_MS = 2_000
 
 /**
  * Executes operations through pg-boss: a job is inserted in the transaction that writes its operation, several replicas
@@ -95,6 +95,10 @@ export class PgBossRunner implements Runner {
 
   async stop(): Promise<void> {
     this.#stopping.abort()
+    await this.#boss.offWork(QUEUE, { wait: true })
+  }
+
+  async close(): Promise<void> {
     await this.#boss.stop({ graceful: true, timeout: STOP_TIMEOUT_MS })
   }
 

@@ -33,9 +33,11 @@ describe('testPostgres', { concurrency: 2 }, () => {
     child.kill('SIGKILL')
     await ended
     assert.notEqual(await findProcess(serverPid), undefined)
-    await testPostgres()
+    const next = await startProcess()
     assert.equal(await findProcess(serverPid), undefined)
     assert.deepEqual(foldersOf(child.pid), [])
+    next.child.send('disconnect')
+    await once(next.child, 'exit')
   })
 
   test('testPostgres: each database is empty and another', async () => {

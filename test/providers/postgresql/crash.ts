@@ -44,7 +44,11 @@ export class Crashes {
     this.sent.push(String(args[0]))
     if (this.#left > 0) return send()
     // A dead worker sends nothing more, and only the statement it died at may still be done
-    if (this.#left < 0 || this.#moment === 'before') return Promise.reject(new Error(CRASH))
-    return Promise.resolve(send()).then(() => Promise.reject(new Error(CRASH)))
+    const failure = new Error(CRASH)
+    const callback = args.at(-1)
+    // Of a pool's own `query`, whose statements prepare the server
+    if (typeof callback === 'function') return process.nextTick(callback, failure)
+    if (this.#left < 0 || this.#moment === 'before') return Promise.reject(failure)
+    return Promise.resolve(send()).then(() => Promise.reject(failure))
   }
 }
