@@ -25,9 +25,11 @@ export type NewOperation = Pick<OperationRecord, 'kind' | 'platform' | 'instance
   }
 
 const DEFAULT_MAXIMUM_SECONDS = 3600
-/** How often a waiting request looks whether the operation has ended, and a sweep looks for what died. */
+/** How often a waiting request looks whether the operation has ended. */
 const WAIT_MS = 50
-const SWEEP_MS = 10_000
+/** How often we look for dead workers' operations, and for what may be forgotten. */
+const SWEEP_MS = 2_000
+const FORGET_MS = 3_600_000
 /** A provider that ignores its signal must not keep the process; its claim lapses. */
 const LET_GO_MS = 5_000
 /** The specification asks brokers not to forget an operation at once (spec: Polling Last Operation). */
@@ -42,7 +44,9 @@ export class Operations {
   readonly attempts: Attempts
   readonly undo: Undo
   #stopListening: (() => void) | undefined
-  #sweeper: NodeJS.Timeout | undefined
+  #sweepers: NodeJS.Timeout[] = []
+  readonly #takenOver = new Set<Promise<unknown>>()
+  readonly #ending = new AbortController()
   #stopping = false
 
   constructor(options: OperationsOptions) {
@@ -55,7 +59,10 @@ export class Operations {
   async begin(): Promise<void> {
     this.#stopListening = this.options.store.onHalt((operationId) => this.attempts.halt(operationId))
     await this.options.runner.start((operationId, signal) => this.execute(operationId, signal))
-    this.#sweeper = setInterval(() => void this.#sweepQuietly(), SWEEP_MS).unref()
+    this.#sweepers = [
+      this.#sweepEvery(SWEEP_MS, () => this.sweep()),
+      this.#sweepEvery(FORGET_MS, () => this.options.store.forgetOperations(new Date(Date.now() - REMEMBER_MS)))
+    ]
   }
 
   /**
@@ -64,9 +71,11 @@ export class Operations {
    */
   async end(): Promise<void> {
     this.#stopping = true
-    clearInterval(this.#sweeper)
+    this.#ending.abort()
+    for (const sweeper of this.#sweepers) clearInterval(sweeper)
     this.attempts.abortBackground()
-    await Promise.race([this.options.runner.stop(), sleep(LET_GO_MS, undefined, { ref: false })])
+    const letGo = Promise.all([this.options.runner.stop(), ...this.#takenOver])
+    await Promise.race([letGo, sleep(LET_GO_MS, undefined, { ref: false })])
   }
 
   /** Lets go of the store, when no request is served any more. */
@@ -94,7 +103,9 @@ export class Operations {
   }
 
   start(start: Start): Promise<StartResult> {
-    return this.options.store.start(start, this.options.runner.enqueue)
+    const { store, runner } = this.options
+    // The request executes a synchronous operation itself.
+    return store.start(start, start.operation.async ? runner.enqueue : async () => {})
   }
 
   /** Waits until an operation that another request started has ended, but not longer than a request may last. */
@@ -161,25 +172,32 @@ export class Operations {
     return 'retry'
   }
 
-  /** Ends synchronous operations whose request died with its process, and forgets what is old. Says what it did. */
-  async sweep(): Promise<{ undone: number; forgotten: number }> {
-    const { store } = this.options
-    let undone = 0
-    for (const { operationId, async } of await store.abandoned()) {
-      if (async || this.attempts.has(operationId)) continue
-      await this.execute(operationId, new AbortController().signal)
-      undone += 1
-    }
-    return { undone, forgotten: await store.forgetOperations(new Date(Date.now() - REMEMBER_MS)) }
+  /**
+   * Takes over the operations whose worker has died, here and now: synchronous ones are undone, the others go on. The
+   * runner would bring the latter too, but only after its own heartbeat and backoff.
+   */
+  async sweep(): Promise<number> {
+    const abandoned = await this.options.store.abandoned()
+    const taken = abandoned.filter(({ operationId }) => !this.attempts.has(operationId) && !this.#stopping)
+    for (const { operationId } of taken) this.#takeOver(operationId)
+    return taken.length
   }
 
-  async #sweepQuietly(): Promise<void> {
-    try {
-      const { undone, forgotten } = await this.sweep()
-      if (undone + forgotten > 0) this.options.log.info({ undone, forgotten }, 'swept operations')
-    } catch (error) {
-      this.options.log.warn({ err: error }, 'the sweep of operations failed; it is tried again')
-    }
+  #takeOver(operationId: string): void {
+    const { log } = this.options
+    const execution = this.execute(operationId, this.#ending.signal)
+      .then(
+        (end) => log.info({ operation: operationId, end }, 'took over an operation'),
+        (error: unknown) => log.warn({ err: error, operation: operationId }, 'an operation could not be taken over')
+      )
+      .finally(() => this.#takenOver.delete(execution))
+    this.#takenOver.add(execution)
+  }
+
+  #sweepEvery(milliseconds: number, sweep: () => Promise<unknown>): NodeJS.Timeout {
+    const quietly = () =>
+      sweep().catch((error: unknown) => this.options.log.warn({ err: error }, 'a sweep failed; it is tried again'))
+    return setInterval(quietly, milliseconds).unref()
   }
 
   async #fail({ operation, claim }: Held, error: BrokerError): Promise<void> {

@@ -214,8 +214,10 @@ export interface Store {
    */
   makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean>
 
-  /** Unfinished operations that nobody works on: synchronous ones whose request died, and, for a runner without a
-   * memory of its own, asynchronous ones. */
+  /**
+   * Unfinished operations that want another worker: the lease of theirs has ended, which it does only when the worker
+   * has died or is frozen, or nobody works on them and their deadline has passed.
+   */
   abandoned(): Promise<OperationRecord[]>
   /** Deletes operations that ended before `before`; says how many. */
   forgetOperations(before: Date): Promise<number>

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
@@ -55,9 +56,11 @@ async function watch(started: ProcessInfo): Promise<string> {
 /** `moved`: it serves this folder, which had another path when it started, and would not find its files on a reload. */
 export function relationTo(cluster: string, { command, cwd }: ProcessInfo): 'serves' | 'moved' | 'other' {
   if (command === undefined) return 'serves' // not known; only a connection can tell
-  const started = command.includes('postgres') && command.includes(` ${cluster} `)
-  if (cwd === undefined || cwd === cluster) return started ? 'serves' : cwd === cluster ? 'moved' : 'other'
-  return 'other'
+  const started = / -D (.+) -c config_file=/.exec(command)?.[1]
+  if (started === undefined || (cwd !== undefined && cwd !== cluster)) return 'other'
+  if (started === cluster) return 'serves'
+  // Where its working folder is not told: a copied data directory names the server of the original, whose path exists.
+  return cwd === cluster || !existsSync(started) ? 'moved' : 'other'
 }
 
 /**

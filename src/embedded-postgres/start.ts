@@ -3,7 +3,7 @@ import { prepareBinaries } from './binaries.ts'
 import { checkSettings, clusterNameOf, configure, ensureCluster, ensurePassword } from './cluster.ts'
 import { ensureDatabases, urlOf } from './connection.ts'
 import { findCluster, makeDataDirectory, placeCluster, writeTextFile } from './data-directory.ts'
-import { EmbeddedPostgresError, errnoOf } from './errors.ts'
+import { EmbeddedPostgresError, errnoOf, waysOut } from './errors.ts'
 import { retireForgotten } from './forgotten.ts'
 import { type OwnerLock, takeOwnerLock } from './owner-lock.ts'
 import { findPlatformPackage } from './platform-package.ts'
@@ -11,7 +11,7 @@ import { chooseFreePort, host, portFile, rememberedPort, requireFreePort } from 
 import { startPostmaster } from './postmaster.ts'
 import { rootDirectory } from './root-directory.ts'
 import type { Postmaster, Server } from './server.ts'
-import { chooseServerAccount } from './server-account.ts'
+import { chooseServerAccount, isRoot } from './server-account.ts'
 import { stopPostmaster } from './shutdown.ts'
 import { supervise } from './supervisor.ts'
 
@@ -56,7 +56,9 @@ export interface EmbeddedPostgres {
 export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): Promise<EmbeddedPostgres> {
   checkSettings(options.settings ?? {})
   const platform = findPlatformPackage()
-  const path = await makeDataDirectory(options.dataDir)
+  const path = await makeDataDirectory(options.dataDir).catch((error: unknown) => {
+    throw explained(error, options.dataDir)
+  })
   const locks: OwnerLock[] = []
   try {
     locks.push(await takeOwnerLock(path))
@@ -79,7 +81,12 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
 function explained(error: unknown, path: string): unknown {
   const code = errnoOf(error)
   if (error instanceof EmbeddedPostgresError || !(error instanceof Error) || code === undefined) return error
-  if (!['EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'ENOTDIR', 'EDQUOT'].includes(code)) return error
+  // chown and setuid to an account that a user namespace leaves out, or without the right to.
+  if (isRoot && ['EINVAL', 'EPERM'].includes(code)) {
+    const message = `PostgreSQL does not run as root, and this root cannot use another account (${error.message}): start the broker as an ordinary user. ${waysOut}`
+    return new EmbeddedPostgresError('no-account', message, { cause: error })
+  }
+  if (!['EACCES', 'EPERM', 'EROFS', 'ENOSPC', 'ENOTDIR', 'EEXIST', 'EDQUOT'].includes(code)) return error
   const message = `The embedded PostgreSQL cannot use its data directory ${path} (${error.message}): make it writable for this user and see that the disk has room, or choose another (BROKER_DATA_DIR).`
   return new EmbeddedPostgresError('bad-data-dir', message, { cause: error })
 }

@@ -167,7 +167,9 @@ export class MemoryStore implements Store {
   }
 
   async abandoned(): Promise<OperationRecord[]> {
-    return structuredClone([...this.#unfinished.values()].filter((operation) => !this.#isLeased(operation)))
+    const now = this.#now()
+    const wanted = ({ leaseUntil, deadline }: OperationRecord) => (leaseUntil ?? deadline) <= now
+    return structuredClone([...this.#unfinished.values()].filter(wanted))
   }
 
   async forgetOperations(before: Date): Promise<number> {

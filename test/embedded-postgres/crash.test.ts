@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { findProcess, findProcessesByCommand } from '../../src/embedded-postgres/processes.ts'
+import { removeServer } from '../helper/postgres.ts'
 import { type Owner, query, scene, until } from './scene.ts'
 
 describe('crashes', { concurrency: 4 }, () => {
@@ -152,37 +153,49 @@ describe('crashes', { concurrency: 4 }, () => {
     await second.stop()
     assert.notEqual(second.pid, first.pid)
   })
-
-  for (const withInitdb of [true, false]) {
-    const killed = withInitdb ? 'the owner and initdb' : 'the owner'
-    test(`kill -9 of ${killed} during the first start: the next start begins anew`, async (t) => {
-      const { dataDir, launch, start } = scene(t)
-      const child = launch()
-      const draft = await until('initdb is at work', () => {
-        const name = readdirSync(dataDir).find((entry) => entry.startsWith('cluster-draft-'))
-        return name !== undefined && existsSync(join(dataDir, name, 'data', 'base')) && name
-      })
-      const ended = once(child, 'exit')
-      child.kill('SIGKILL')
-      await ended
-      if (withInitdb) {
-        const programs = (await findProcessesByCommand('/')).filter(({ command }) => command?.includes(draft))
-        assert.notEqual(programs.length, 0)
-        for (const { pid } of programs) process.kill(pid, 'SIGKILL')
-      }
-      assert.equal(existsSync(join(dataDir, 'cluster')), false)
-
-      const owner = await start()
-      assert.deepEqual(await query(owner.adminUrl, 'SELECT 1 AS one'), [{ one: 1 }])
-      await owner.stop()
-      await (await start()).stop()
-      assert.deepEqual(
-        readdirSync(dataDir).filter((entry) => entry.startsWith('cluster-draft-')),
-        []
-      )
-    })
-  }
 })
+
+for (const withInitdb of [true, false]) {
+  const killed = withInitdb ? 'the owner and initdb' : 'the owner'
+  test(`kill -9 of ${killed} during the first start: the next start begins anew`, async (t) => {
+    const { dataDir, launch, start } = scene(t)
+    const programs = await killDuringInitdb(launch, dataDir)
+    for (const pid of programs) process.kill(pid, withInitdb ? 'SIGKILL' : 'SIGCONT')
+    assert.equal(existsSync(join(dataDir, 'cluster')), false)
+
+    const owner = await start()
+    assert.deepEqual(await query(owner.adminUrl, 'SELECT 1 AS one'), [{ one: 1 }])
+    await owner.stop()
+    await (await start()).stop()
+    assert.deepEqual(
+      readdirSync(dataDir).filter((entry) => entry.startsWith('cluster-draft-')),
+      []
+    )
+  })
+}
+
+/** Kills an owner while its initdb is halfway, and answers the processes of that, which stand still. */
+async function killDuringInitdb(launch: () => ChildProcess, dataDir: string): Promise<number[]> {
+  for (let attempt = 0; attempt < 5; attempt++) {
+    const child = launch()
+    const ended = once(child, 'exit')
+    const draft = await until('initdb is at work', () => {
+      const entries = readdirSync(dataDir)
+      const name = entries.find((entry) => entry.startsWith('cluster-draft-')) ?? ''
+      return existsSync(join(dataDir, name, 'data', 'base')) ? name : entries.includes('cluster') && 'too late'
+    })
+    const programs = (await findProcessesByCommand('/')).filter(({ command }) => command?.includes(draft))
+    for (const { pid } of programs) process.kill(pid, 'SIGSTOP')
+    if (programs.length === 0)
+      await until('the server is there', () => existsSync(join(dataDir, 'cluster', 'postmaster.pid')))
+    child.kill('SIGKILL')
+    await ended
+    if (programs.length > 0) return programs.map(({ pid }) => pid)
+    removeServer(dataDir)
+    mkdirSync(dataDir)
+  }
+  throw new Error('initdb was always faster')
+}
 
 async function restarted(owner: Owner, times = 1): Promise<void> {
   await until('the server runs again', () => owner.lines.filter((line) => line.includes('runs again')).length === times)

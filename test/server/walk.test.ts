@@ -122,6 +122,7 @@ test('npm start: a database and its bindings outlive stops and crashes', async (
     const pid = server().pid()
     assert.deepEqual(await end(broker, 'SIGTERM'), { code: 0, signal: null })
     assert.equal(broker.stderr, '')
+    assert.deepEqual(broker.log, [], 'nothing to warn of')
     assert.equal(await listens(server().port), false)
     assert.equal(await findProcess(pid), undefined)
     broker = await serve()

@@ -168,7 +168,7 @@ export class PostgresStore implements Store {
     const rows = await read<OperationRow>(
       pool,
       `SELECT ${operationColumnNames} FROM ${tables.operations}
-      WHERE state = 'in progress' AND (lease_until IS NULL OR lease_until <= clock_timestamp()) ORDER BY seq`
+      WHERE state = 'in progress' AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`
     )
     return rows.map(operationFrom)
   }

@@ -1,84 +1,94 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Crashes, type Moment } from './crash.ts'
-import { adminKinds, connect, Instance, instanceOf, leftovers, setUp, valueOf } from './support.ts'
+import { Client } from 'pg'
+import { Crashes } from './crash.ts'
+import { adminKinds, connect, Instance, instanceOf, leftovers, type Scene, setUp, valueOf } from './support.ts'
 
-const moments: Moment[] = ['before', 'after']
-
-for (const admin of adminKinds) {
-  for (const moment of moments) {
-    test(`provision: ${admin} crashed ${moment} any statement converges when repeated`, async (t) => {
-      const { provider, sql } = await setUp(t, { admin })
-      const crashes = new Crashes(t)
-      for (let at = 1, done = false; !done; at++) {
-        const instance = new Instance(provider)
-        done = await crashes.during(() => instance.provision(), { at, moment })
-        // Odd points are repeated, even ones deleted at once, as a platform does after a failure
-        if (at % 2 === 1) {
-          await instance.provision()
-          if (at % 4 === 1) await connectAndWrite(await instance.uri('b'))
-        }
-        await instance.deprovision()
-        assert.deepEqual(instance.states.size === 0 ? [] : await leftovers(sql, instance.token), [], `statement ${at}`)
-        if (done) t.diagnostic(`${at - 1} points`)
-      }
-    })
-
-    test(`bind and unbind: ${admin} crashed ${moment} any statement converge when repeated`, async (t) => {
-      const { provider, sql } = await setUp(t, { admin })
-      const instance = await instanceOf(t, provider)
-      const witness = await connect(t, await instance.uri('witness'))
-      const crashes = new Crashes(t)
-      for (const role of ['owner', 'reader']) {
-        for (let at = 1, done = false; !done; at++) {
-          const bound = await crashes.during(() => instance.bind('b', { role }), { at, moment })
-          if (at % 3 !== 0) {
-            const credentials = (await instance.bind('b', { role })).credentials
-            if (role === 'owner') await connectAndWrite(String(credentials?.uri))
-          }
-          const unbound = await crashes.during(() => instance.unbind('b'), { at, moment })
-          if (!unbound) await instance.unbind('b')
-          assert.deepEqual(await loginsOf(sql, instance.token), 1, `statement ${at}`)
-          done = bound && unbound
-          if (done) t.diagnostic(`${role}: ${at - 1} points`)
-        }
-      }
-      assert.equal(await valueOf(witness, `SELECT count(DISTINCT tableowner)::int FROM pg_tables WHERE schemaname = 'mine'`), 1)
-      await witness.query('DROP SCHEMA mine CASCADE')
-    })
-
-    test(`update and deprovision: ${admin} crashed ${moment} any statement converge when repeated`, async (t) => {
-      const { provider, sql } = await setUp(t, { admin })
-      const crashes = new Crashes(t)
-      for (let at = 1, done = false; !done; at++) {
-        const instance = new Instance(provider)
+for (const [turn, admin] of adminKinds.entries()) {
+  test(`provision: ${admin} crashed before any statement converges when repeated or deleted`, async (t) => {
+    const { provider, sql } = await setUp(t, { admin })
+    const crashes = new Crashes(t)
+    for (let at = 1, done = false; !done; at++) {
+      const instance = new Instance(provider)
+      done = await crashes.during(() => instance.provision(), at)
+      // Every other point is repeated, the rest deleted at once, as a platform does after a failure
+      if (at % 2 === turn) {
         await instance.provision()
         await connectAndWrite(await instance.uri('b'))
-        const updated = await crashes.during(() => instance.update({ connection_limit: 4 }), { at, moment })
-        if (!updated) await instance.update({ connection_limit: 4 })
-        const removed = await crashes.during(() => instance.deprovision(), { at, moment })
-        if (!removed) await instance.deprovision()
-        assert.deepEqual(await leftovers(sql, instance.token), [], `statement ${at}`)
-        done = updated && removed
-        if (done) t.diagnostic(`${at - 1} points`)
       }
-    })
-  }
+      await instance.deprovision()
+      assert.deepEqual(instance.states.size === 0 ? [] : await leftovers(sql, instance.token), [], `statement ${at}`)
+      if (done) t.diagnostic(`${at - 1} points`)
+    }
+  })
+
+  test(`bind and unbind: ${admin} crashed before any statement converge when repeated`, async (t) => {
+    const { provider, sql } = await setUp(t, { admin })
+    const instance = await instanceOf(t, provider)
+    const witness = await connect(t, await instance.uri('witness'))
+    const crashes = new Crashes(t)
+    for (const role of ['owner', 'reader']) {
+      for (let at = 1, done = false; !done; at++) {
+        const bound = await crashes.during(() => instance.bind('b', { role }), at)
+        // Some are unbound half-made
+        if (at % 3 !== 0) {
+          const { credentials } = await instance.bind('b', { role })
+          if (role === 'owner') await connectAndWrite(String(credentials?.uri))
+        }
+        const unbound = await crashes.during(() => instance.unbind('b'), at)
+        if (!unbound) await instance.unbind('b')
+        assert.equal(await countLogins(sql, instance), 1, `statement ${at}`)
+        done = bound && unbound
+        if (done) t.diagnostic(`${role}: ${at - 1} points`)
+      }
+    }
+    assert.equal(
+      await valueOf(witness, `SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'mine'`),
+      `osb_o_${instance.token}`
+    )
+    await witness.query('DROP SCHEMA mine CASCADE')
+  })
+
+  test(`update and deprovision: ${admin} crashed before any statement converge when repeated`, async (t) => {
+    const { provider, sql } = await setUp(t, { admin })
+    const crashes = new Crashes(t)
+    for (let at = 1, done = false; !done; at++) {
+      const instance = new Instance(provider)
+      await instance.provision()
+      await connectAndWrite(await instance.uri('b'))
+      const updated = await crashes.during(() => instance.update({ connection_limit: 4 }), at)
+      if (!updated) await instance.update({ connection_limit: 4 })
+      const removed = await crashes.during(() => instance.deprovision(), at)
+      if (!removed) await instance.deprovision()
+      assert.deepEqual(await leftovers(sql, instance.token), [], `statement ${at}`)
+      done = updated && removed
+      if (done) t.diagnostic(`${at - 1} points`)
+    }
+  })
 }
 
+test('provision: ten at once, with bindings and removal, all come out right', async (t) => {
+  const { provider, sql } = await setUp(t, { admin: 'CREATEDB CREATEROLE' })
+  const instances = Array.from({ length: 10 }, () => new Instance(provider))
+  await Promise.all(instances.map((instance) => instance.provision()))
+  await Promise.all(instances.flatMap((instance) => ['a', 'b'].map((id) => instance.uri(id).then(connectAndWrite))))
+  await Promise.all(instances.map((instance) => instance.unbind('a')))
+  await Promise.all(instances.map((instance) => instance.deprovision()))
+  for (const instance of instances) assert.deepEqual(await leftovers(sql, instance.token), [])
+})
+
 /** Leaves objects of both kinds: the owner's, and some that the login made as itself. */
-async function connectAndWrite(uri: string): Promise<void> {
-  const { Client } = await import('pg')
-  const client = new Client({ connectionString: uri })
+async function connectAndWrite(connectionString: string): Promise<void> {
+  const client = new Client({ connectionString })
   await client.connect()
   try {
     await client.query('CREATE SCHEMA IF NOT EXISTS mine; CREATE TABLE IF NOT EXISTS mine.shared (id int)')
-    await client.query(`SET ROLE NONE; CREATE TABLE mine.t${Date.now()} (id int)`)
+    await client.query(`SET ROLE NONE; CREATE TABLE mine.t_${process.hrtime.bigint()} (id int)`)
   } finally {
     await client.end()
   }
 }
 
-async function loginsOf(sql: (s: string, v?: unknown[]) => Promise<unknown[]>, token: string): Promise<number> {
+async function countLogins(sql: Scene['sql'], { token }: Instance): Promise<number> {
   return (await sql('SELECT 1 FROM pg_roles WHERE starts_with(rolname, $1)', [`osb_b_${token}_`])).length
 }

@@ -45,7 +45,7 @@ export function surveys(open: Open): void {
     assert.deepEqual(await inUse(), ['s-1 p-1', 's-1 p-2'])
   })
 
-  test('abandoned: it is unfinished operations without a living worker', async (t) => {
+  test('abandoned: it is unfinished operations whose worker has died, or whose time is up', async (t) => {
     const store = await opened(t, open, { leaseMs: 150 })
     const ids = async () => (await store.abandoned()).map(({ operationId }) => operationId)
     const start = provisionStart()
@@ -57,8 +57,11 @@ export function surveys(open: Open): void {
     assert.equal(claim.attempt, 2)
     assert.deepEqual(await ids(), [])
     await store.release(claim)
-    assert.deepEqual(await ids(), [operation.operationId])
+    assert.deepEqual(await ids(), [])
     await failed(store, operation)
+    const late = await started(store, provisionStart({ instanceId: 'i-2', deadline: new Date(Date.now() - 1_000) }))
+    assert.deepEqual(await ids(), [late.operationId])
+    await failed(store, late)
     assert.deepEqual(await ids(), [])
   })
 

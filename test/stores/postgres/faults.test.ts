@@ -13,7 +13,7 @@ const UNREACHABLE = { name: 'Unavailable', message: 'The broker cannot reach its
 /** Ends the server processes of an application's connections. */
 async function terminate(meddler: pg.Pool, application: string): Promise<number> {
   const { rowCount } = await meddler.query(
-    'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = $1',
+    'SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1',
     [application]
   )
   return rowCount ?? 0
@@ -21,7 +21,7 @@ async function terminate(meddler: pg.Pool, application: string): Promise<number>
 
 async function connections(meddler: pg.Pool, application: string): Promise<number> {
   const { rows } = await meddler.query<{ count: number }>(
-    'SELECT count(*)::int AS count FROM pg_stat_activity WHERE application_name = $1',
+    'SELECT count(*)::int AS count FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1',
     [application]
   )
   return rows[0]?.count ?? 0
