@@ -1,6 +1,6 @@
 import type { Pool, PoolClient, QueryResultRow } from 'pg'
 import { sqlTypes } from './sql-types.ts'
-import { asUnavailable, unreachable } from './trouble.ts'
+import { asUnavailable, isLost, unreachable } from './trouble.ts'
 
 /** Runs one statement. */
 export interface Sql {
@@ -84,7 +84,10 @@ async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T
       return checkout.broken
     })
   } catch (error) {
-    throw checkout.broken === undefined ? asUnavailable(error) : unreachable(error)
+    if (checkout.broken !== undefined) throw unreachable(error)
+    // The server may have said goodbye in the answer to a statement, before the connection closes.
+    if (isLost(error)) checkout.broken = toError(error)
+    throw asUnavailable(error)
   } finally {
     // `release` puts the listener of the pool back before ours goes. With an error it closes the connection.
     client.release(checkout.broken)

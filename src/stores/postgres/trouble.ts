@@ -43,14 +43,16 @@ export function asUnavailable(error: unknown): unknown {
   if (state !== undefined && BUSY_STATES.has(state)) {
     return new Unavailable('The database of the broker is too busy.', { cause: error })
   }
-  return isLost(error, state) ? unreachable(error) : error
+  return isLost(error) ? unreachable(error) : error
 }
 
 export function unreachable(cause: unknown): Unavailable {
   return new Unavailable('The broker cannot reach its database.', { cause })
 }
 
-function isLost(error: unknown, state: string | undefined): boolean {
+/** Whether the server, or the way to it, has gone: the connection is of no more use. */
+export function isLost(error: unknown): boolean {
+  const state = sqlState(error)
   if (state !== undefined) return LOST_STATES.test(state)
   const code = codeOf(error)
   if (code !== undefined && LOST_CODES.has(code)) return true

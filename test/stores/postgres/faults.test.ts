@@ -78,19 +78,21 @@ describe('PostgresStore: faults of the server', { concurrency: true }, () => {
         }
       }
     })
-    const all = Promise.all(workers)
-    all.catch(() => {
+    const all = Promise.all(workers).finally(() => {
       stop = true
     })
-    for (let round = 0; round < 8; round += 1) {
-      const before = outcomes.unavailable
-      await terminate(meddler, 'osb-test')
-      await until('some call has failed', async () => stop || outcomes.unavailable > before)
+    try {
+      for (let round = 0; round < 8; round += 1) {
+        const before = outcomes.unavailable
+        await until('there is something to end', async () => (await terminate(meddler, 'osb-test')) > 5)
+        await until('some call has failed', async () => stop || outcomes.unavailable > before)
+      }
+      const before = outcomes.done
+      await until('calls work again', async () => stop || outcomes.done > before + 10)
+    } finally {
+      stop = true
+      await all
     }
-    const before = outcomes.done
-    await until('calls work again', async () => stop || outcomes.done > before + 10)
-    stop = true
-    await all
     await store.health()
     assert.equal(pool.waitingCount, 0)
     // Nothing is half done: a record has an operation, and the other way round.
