@@ -16,7 +16,8 @@ export interface KeptSecrets {
 
 /** Reads the secrets in the data directory, making those that are missing. */
 export async function keptSecrets(dataDir: string): Promise<KeptSecrets> {
-  await mkdir(dataDir, { recursive: true, mode: 0o700 })
+  // Others may pass through: under root the embedded server runs as another user. What is in here is 0600.
+  await mkdir(dataDir, { recursive: true, mode: 0o711 })
   const credentialsFile = join(dataDir, 'credentials')
   const credentials = await readOrMake(credentialsFile, () => `admin:${randomBytes(24).toString('base64url')}`)
   const keys = await readOrMake(join(dataDir, 'encryption-keys'), () => `k1:${randomBytes(32).toString('base64')}`)

@@ -4,11 +4,16 @@ import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
 import { migrateCommand } from './migrate.ts'
+import { orphansCommand } from './orphans.ts'
 import { serveCommand } from './serve.ts'
 
 const commands: Record<string, { summary: string; run: () => Promise<void> }> = {
   serve: { summary: 'run the broker; the environment configures it (see the README)', run: serveCommand },
-  migrate: { summary: "bring the schema of the broker's own state in DATABASE_URL up to date", run: migrateCommand }
+  migrate: { summary: "bring the schema of the broker's own state in DATABASE_URL up to date", run: migrateCommand },
+  orphans: {
+    summary: 'print what only the broker, or only the server of the tenants, believes in',
+    run: orphansCommand
+  }
 }
 
 const usage = [

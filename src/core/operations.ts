@@ -4,6 +4,7 @@ import { type AttemptEnd, Attempts, abortReasons, type Held, operationLog } from
 import { BrokerError, refusals } from './errors.ts'
 import type { Stage } from './perform.ts'
 import type { TaskLog } from './provider.ts'
+import { findOrphans } from './reconcile.ts'
 import type { Execution, Runner } from './runner.ts'
 import { LEASE_MS, type OperationRecord, type Start, type StartResult } from './store.ts'
 import { failedFinish, Undo } from './undo.ts'
@@ -27,9 +28,8 @@ export type NewOperation = Pick<OperationRecord, 'kind' | 'platform' | 'instance
 const DEFAULT_MAXIMUM_SECONDS = 3600
 /** How often a waiting request looks whether the operation has ended. */
 const WAIT_MS = 50
-/** How often we look for dead workers' operations, and for what may be forgotten. */
+/** How often we look for operations of dead workers. */
 const SWEEP_MS = 2_000
-const FORGET_MS = 3_600_000
 /** A provider that ignores its signal must not keep the process; its claim lapses. */
 const LET_GO_MS = 5_000
 /** The specification asks brokers not to forget an operation at once (spec: Polling Last Operation). */
@@ -44,7 +44,7 @@ export class Operations {
   readonly attempts: Attempts
   readonly undo: Undo
   #stopListening: (() => void) | undefined
-  #sweepers: NodeJS.Timeout[] = []
+  #sweeper: NodeJS.Timeout | undefined
   readonly #takenOver = new Set<Promise<unknown>>()
   readonly #ending = new AbortController()
   #stopping = false
@@ -58,11 +58,14 @@ export class Operations {
   /** Begins to execute what the runner is given, to hear of halts, and to clear up after crashes. */
   async begin(): Promise<void> {
     this.#stopListening = this.options.store.onHalt((operationId) => this.attempts.halt(operationId))
-    await this.options.runner.start((operationId, signal) => this.execute(operationId, signal))
-    this.#sweepers = [
-      this.#sweepEvery(SWEEP_MS, () => this.sweep()),
-      this.#sweepEvery(FORGET_MS, () => this.options.store.forgetOperations(new Date(Date.now() - REMEMBER_MS)))
-    ]
+    await this.options.runner.start(
+      (operationId, signal) => this.execute(operationId, signal),
+      [
+        { name: 'operations', run: () => this.forget() },
+        { name: 'orphans', run: () => this.reconcile() }
+      ]
+    )
+    this.#sweeper = setInterval(() => this.#sweepQuietly(), SWEEP_MS).unref()
   }
 
   /**
@@ -72,7 +75,7 @@ export class Operations {
   async end(): Promise<void> {
     this.#stopping = true
     this.#ending.abort()
-    for (const sweeper of this.#sweepers) clearInterval(sweeper)
+    clearInterval(this.#sweeper)
     this.attempts.abortBackground()
     const letGo = Promise.all([this.options.runner.stop(), ...this.#takenOver])
     await Promise.race([letGo, sleep(LET_GO_MS, undefined, { ref: false })])
@@ -194,10 +197,20 @@ export class Operations {
     this.#takenOver.add(execution)
   }
 
-  #sweepEvery(milliseconds: number, sweep: () => Promise<unknown>): NodeJS.Timeout {
-    const quietly = () =>
-      sweep().catch((error: unknown) => this.options.log.warn({ err: error }, 'a sweep failed; it is tried again'))
-    return setInterval(quietly, milliseconds).unref()
+  /** Forgets operations that ended long ago. */
+  async forget(): Promise<void> {
+    const forgotten = await this.options.store.forgetOperations(new Date(Date.now() - REMEMBER_MS))
+    if (forgotten > 0) this.options.log.info({ forgotten }, 'forgot old operations')
+  }
+
+  /** Reports what the providers hold and the store does not know, and the other way round. */
+  async reconcile(): Promise<void> {
+    const { store, providers, log } = this.options
+    for (const orphan of await findOrphans(store, providers.values())) log.warn({ orphan }, 'found an orphan')
+  }
+
+  #sweepQuietly(): void {
+    this.sweep().catch((error: unknown) => this.options.log.warn({ err: error }, 'a sweep failed; it is tried again'))
   }
 
   async #fail({ operation, claim }: Held, error: BrokerError): Promise<void> {

@@ -40,6 +40,16 @@ export interface ServiceProvider {
   stop?(): Promise<void>
   /** Throws when the provider cannot work at the moment. */
   health?(): Promise<void>
+  /** Lets the reconciler compare what is outside with what the broker believes. */
+  readonly inventory?: Inventory
+}
+
+/** What of a provider's making is outside, by names that mean something to an operator. */
+export interface Inventory {
+  /** All there is, whatever asked for it. */
+  list(): Promise<readonly string[]>
+  /** The names that go with the saved state of an instance or a binding. */
+  namesOf(kind: 'instance' | 'binding', state: JsonObject): readonly string[]
 }
 
 /** What every function is given. */

@@ -13,12 +13,18 @@ export type Execution = 'done' | 'retry' | 'held' | 'handed-back'
  */
 export type Execute = (operationId: string, signal: AbortSignal) => Promise<Execution>
 
+/** Work that is to be done every hour, by one replica. */
+export interface Sweep {
+  readonly name: string
+  run(): Promise<void>
+}
+
 /** Who executes asynchronous operations. The `operations` record stays the one source of truth. */
 export interface Runner {
   /** Hands over an operation in the transaction that writes it. */
   readonly enqueue: Enqueue
-  /** Begins to execute what is enqueued, what was left unfinished before included. */
-  start(execute: Execute): Promise<void>
+  /** Begins to execute what is enqueued, what was left unfinished before included, and to sweep every hour. */
+  start(execute: Execute, sweeps: readonly Sweep[]): Promise<void>
   /** Takes no more work, aborts what runs and waits until it has let go. Requests may still enqueue. */
   stop(): Promise<void>
   /** Closes connections; nothing may be enqueued any more. */

@@ -68,6 +68,10 @@ export interface BindingRecord {
   updatedAt: Date
 }
 
+/** What the reconciler needs to know of an instance, or with `bindingId` of a binding. */
+export type StoredResource = Pick<InstanceRecord, 'instanceId' | 'status' | 'state'> &
+  Partial<Pick<BindingRecord, 'bindingId'>>
+
 /** What an update asks for, applied to the instance in one step when it succeeds. */
 export interface UpdateTarget {
   planId: string
@@ -186,6 +190,9 @@ export interface Store {
   latestOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined>
   /** Ids of the plans that instances live on, for the check of a catalog reload. */
   plansInUse(): Promise<{ serviceId: string; planId: string }[]>
+
+  /** Every instance and binding of a provider, for the reconciler. */
+  listResources(provider: string): AsyncIterable<StoredResource>
 
   /**
    * Begins an operation. When `operation.halts` is set, the halted operation and its resource become `failed` in the

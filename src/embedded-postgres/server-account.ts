@@ -29,7 +29,7 @@ export async function chooseServerAccount(cluster: string | undefined): Promise<
   const fields = accounts
     ?.split('\n')
     .find((line) => line.startsWith('nobody:'))
-    ?.split(':') // macOS: uid -2
+    ?.split(':')
   const [uid, gid] = [Number(fields?.[2]) >>> 0, Number(fields?.[3]) >>> 0]
   if (fields === undefined || uid === 0) {
     const message = 'PostgreSQL does not run as root, and there is no account "nobody" to run it as: start the broker'

@@ -17,7 +17,11 @@ import { supervise } from './supervisor.ts'
 
 /** How to run the embedded server. */
 export interface EmbeddedPostgresOptions {
-  /** Holds the cluster, the password file and the log; created with mode 0700 when missing. */
+  /**
+   * Holds the cluster, the password file and the log; created with mode 0700 when missing. Under root it is opened to
+   * 0710 for the account that the server runs as, or, below a folder which that account cannot enter, points to a
+   * cluster in /var/lib.
+   */
   dataDir: string
   /** Databases created when missing. Default: none. */
   databases?: string[]

@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TaskLog } from '../core/provider.ts'
-import type { Execute, Execution, Runner } from '../core/runner.ts'
+import type { Execute, Execution, Runner, Sweep } from '../core/runner.ts'
 import type { OperationRecord } from '../core/store.ts'
 import { backoffMs } from './backoff.ts'
 
 /** How soon an operation that another worker holds is looked at again. */
 const HELD_MS = 50
+const HOUR_MS = 3_600_000
 
 /**
  * Executes operations in this process, for the memory store: what is enqueued is lost when the process ends, as the
@@ -17,6 +18,7 @@ export class InProcessRunner implements Runner {
   readonly #jobs = new Set<Promise<void>>()
   #execute: Execute | undefined
   #waiting: string[] = []
+  #sweepers: NodeJS.Timeout[] = []
 
   constructor(log: TaskLog) {
     this.#log = log
@@ -27,7 +29,11 @@ export class InProcessRunner implements Runner {
     else this.#begin(operationId, this.#execute)
   }
 
-  async start(execute: Execute): Promise<void> {
+  async start(execute: Execute, sweeps: readonly Sweep[]): Promise<void> {
+    this.#sweepers = sweeps.map(({ name, run }) => {
+      const sweep = () => run().catch((error: unknown) => this.#log.warn({ err: error, sweep: name }, 'a sweep failed'))
+      return setInterval(sweep, HOUR_MS).unref()
+    })
     this.#execute = execute
     for (const operationId of this.#waiting) this.#begin(operationId, execute)
     this.#waiting = []
@@ -35,6 +41,7 @@ export class InProcessRunner implements Runner {
 
   async stop(): Promise<void> {
     this.#stopping.abort()
+    for (const sweeper of this.#sweepers) clearInterval(sweeper)
     await Promise.all(this.#jobs)
   }
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { PoolConfig } from 'pg'
 import { type Db, type Job, PgBoss } from 'pg-boss'
 import { type TaskLog, Unavailable } from '../core/provider.ts'
-import type { Execute, Execution, Runner } from '../core/runner.ts'
+import type { Execute, Execution, Runner, Sweep } from '../core/runner.ts'
 import type { OperationRecord, Transaction } from '../core/store.ts'
 import { backoff } from './backoff.ts'
 
@@ -27,6 +27,7 @@ const HEARTBEAT_SECONDS = 10
 const POLL_SECONDS = 1
 /** All workers but the first are woken, by a notification or by a busy neighbour. */
 const IDLE_POLL_SECONDS = 30
+const SWEEP_POLL_SECONDS = 30
 /** How soon, and for how long, an operation is looked at again that another worker still holds. */
 const HELD_MS = 100
 const HELD_FOR_MS = 12_000
@@ -73,9 +74,10 @@ export class PgBossRunner implements Runner {
     await this.#send(operation.operationId, resourceKey(operation), { db: asDatabase(transaction) })
   }
 
-  async start(execute: Execute): Promise<void> {
+  async start(execute: Execute, sweeps: readonly Sweep[]): Promise<void> {
     await this.#boss.start()
     await this.#createQueue()
+    for (const sweep of sweeps) await this.#sweepHourly(sweep)
     for (let index = 0; index < this.#concurrency; index += 1) {
       const options = {
         pollingIntervalSeconds: POLL_SECONDS,
@@ -91,6 +93,14 @@ export class PgBossRunner implements Runner {
       )
     }
     this.#started = true
+  }
+
+  /** Every replica schedules it; pg-boss sends one job an hour. */
+  async #sweepHourly({ name, run }: Sweep): Promise<void> {
+    const queue = `sweep-${name}`
+    if ((await this.#boss.getQueue(queue)) === null) await this.#boss.createQueue(queue, { policy: 'short' })
+    await this.#boss.work(queue, { pollingIntervalSeconds: SWEEP_POLL_SECONDS }, run)
+    await this.#boss.schedule(queue, '17 * * * *')
   }
 
   async stop(): Promise<void> {

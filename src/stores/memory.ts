@@ -11,7 +11,8 @@ import {
   type OperationRecord,
   type Start,
   type StartResult,
-  type Store
+  type Store,
+  type StoredResource
 } from '../core/store.ts'
 import { admit, HALTED, type Situation } from './admission.ts'
 
@@ -164,6 +165,14 @@ export class MemoryStore implements Store {
       throw error
     }
     return true
+  }
+
+  async *listResources(provider: string): AsyncGenerator<StoredResource> {
+    for (const { instanceId, status, state, provider: maker } of [...this.#instances.values()]) {
+      if (maker !== provider) continue
+      yield structuredClone({ instanceId, status, ...(state === undefined ? {} : { state }) })
+      for (const binding of await this.listBindings(instanceId)) yield binding
+    }
   }
 
   async abandoned(): Promise<OperationRecord[]> {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, statSync, truncateSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, test } from 'node:test'
@@ -167,8 +167,12 @@ describe('start and stop', { concurrency: 4 }, () => {
 
   test('start: a missing password or a cluster of another version is explained', async (t) => {
     const { dataDir, start } = scene(t)
-    const owner = await start()
-    await owner.stop()
+    await (await start()).stop()
+    writeFileSync(join(dataDir, 'cluster', 'PG_VERSION'), '17\n')
+    await assert.rejects(start(), {
+      code: 'bad-data-dir',
+      message: /made by PostgreSQL 17 and the installed one is 18/
+    })
     rmSync(join(dataDir, 'password'))
     await assert.rejects(start(), { code: 'bad-data-dir', message: /password is missing/ })
   })

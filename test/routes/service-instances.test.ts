@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { deleteQuery, headers, ids, provisionBody, testStores } from '../helper/app.ts'
-import { gate, ScriptedProvider, until } from '../helper/scripted-provider.ts'
+import { ScriptedProvider, until } from '../helper/scripted-provider.ts'
 import {
   ALSO_ASYNC,
   ASYNC,
@@ -12,6 +12,7 @@ import {
   catalogOf,
   concurrencyError,
   credentialsOf,
+  gateFor,
   instancePath,
   onePlatform,
   planOf,
@@ -254,7 +255,7 @@ for (const testStore of testStores) {
   })
 
   test(`PATCH instance: running, on ${testStore}, answers 202 with the same operation, else ConcurrencyError`, async (t) => {
-    const { open, opened } = gate()
+    const { open, opened } = gateFor(t)
     const provider = new ScriptedProvider({ update: () => opened })
     const catalog = catalogOf([planOf(plans.sync, { mode: 'either' }), planOf(plans.either, { mode: 'either' })])
     const platform = await onePlatform(t, { testStore, catalog, providers: [provider] })
@@ -282,7 +283,7 @@ for (const testStore of testStores) {
   })
 
   test(`DELETE instance: with bindings left, on ${testStore}, removes them too; running it answers 202 again`, async (t) => {
-    const { open, opened } = gate()
+    const { open, opened } = gateFor(t)
     const provider = new ScriptedProvider({ deprovision: () => opened })
     const catalog = catalogOf([planOf(plans.sync, { mode: 'either' })])
     const platform = await onePlatform(t, { testStore, catalog, providers: [provider] })
@@ -335,7 +336,7 @@ for (const testStore of testStores) {
   })
 
   test(`PUT instance: longer than the deadline, on ${testStore}, goes on where the platform can poll, else 504`, async (t) => {
-    const { open, opened } = gate()
+    const { open, opened } = gateFor(t)
     const provider = new ScriptedProvider({
       provision: async ({ saveState, signal, instanceId }) => {
         await saveState({ name: instanceId })
@@ -394,7 +395,7 @@ test('PUT instance: mode sync ignores accepts_incomplete and answers 201', async
 })
 
 test('PUT instance: identical and synchronous waits for the first and answers 200', async (t) => {
-  const { open, opened } = gate()
+  const { open, opened } = gateFor(t)
   const provider = new ScriptedProvider({ provision: () => opened })
   const catalog = catalogOf([planOf(plans.sync, { mode: 'sync' })])
   const platform = await onePlatform(t, { catalog, providers: [provider] })

@@ -14,6 +14,7 @@ import {
   type TestAppOptions,
   testCatalog
 } from '../helper/app.ts'
+import { gate } from '../helper/scripted-provider.ts'
 
 /** The descriptions that the Go client recognises the errors by, to the letter (platforms.md, item 6). */
 export const asyncRequired = {
@@ -176,4 +177,11 @@ export function statusCounts(replies: readonly LightMyRequestResponse[]): Record
   const counts: Record<number, number> = {}
   for (const { statusCode } of replies) counts[statusCode] = (counts[statusCode] ?? 0) + 1
   return counts
+}
+
+/** A gate that is open at the latest when the test ends, so that the app can close; to be made before the app. */
+export function gateFor(t: TestContext): ReturnType<typeof gate> {
+  const made = gate()
+  t.after(made.open)
+  return made
 }

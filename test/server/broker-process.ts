@@ -151,7 +151,8 @@ async function listening(program: Program): Promise<Broker> {
   return Object.defineProperties(program, {
     url: { value: url },
     greeting: { value: greeting },
-    log: { get: () => lines(program.stdout, true).map((line) => JSON.parse(line)) }
+    // The last line may not be whole yet.
+    log: { get: () => lines(program.stdout.replace(/[^\n]*$/, ''), true).map((line) => JSON.parse(line)) }
   }) as Broker
 }
 

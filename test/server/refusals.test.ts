@@ -6,7 +6,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
 import { newEncryptionKeys } from '../helper/app.ts'
-import { osb, scene, temporaryFolder, type Variables, watch } from './broker-process.ts'
+import { osb, scene, temporaryFolder, until, type Variables, watch } from './broker-process.ts'
 
 const secrets = { password: 'hush-password', database: 'hush-database', key: 'hush-key-that-is-not-base64!' }
 const memory = { BROKER_STORAGE: 'memory', BROKER_USERNAME: 'platform', BROKER_PASSWORD: secrets.password }
@@ -229,8 +229,9 @@ test('osb serve: an empty variable counts as unset', async (t) => {
 async function refusalOf(t: TestContext, variables: Variables): Promise<string> {
   const { run } = scene(t)
   const program = run(['serve'], { BROKER_PORT: '0', ...variables })
-  assert.deepEqual(await program.ended, { code: 1, signal: null })
+  await until('it ends or listens', () => !program.running || program.stdout.includes('listens on'))
   assert.doesNotMatch(program.stdout, /listens on/)
+  assert.deepEqual(await program.ended, { code: 1, signal: null })
   assert.doesNotMatch(program.stderr, /^ +at /m, 'a stack')
   for (const secret of [...Object.values(secrets), shortKey]) {
     assert.ok(!(program.stdout + program.stderr).includes(secret), 'a secret')

@@ -1,3 +1,4 @@
+import type { JsonObject } from '../../../schemas/common.ts'
 import type { Bound, Provisioned, ServiceProvider, Task } from '../../core/provider.ts'
 import { attempt, NamesTaken } from './attempt.ts'
 import { createLogin, removeLogin } from './bindings.ts'
@@ -110,8 +111,21 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     },
 
     stop: () => server.close(),
-    health: () => server.ping()
+    health: () => server.ping(),
+    inventory: { list: () => server.listNames(), namesOf }
   }
+}
+
+/** As `AdminServer.listNames` names them. */
+function namesOf(kind: 'instance' | 'binding', state: JsonObject): string[] {
+  if (kind === 'binding') {
+    const binding = readBindingState(state)
+    return binding === undefined ? [] : [`role ${loginName(binding)}`]
+  }
+  const instance = readInstanceState(state)
+  if (instance === undefined) return []
+  const { database, owner, reader } = instanceNames(instance)
+  return [`database ${database}`, `role ${owner}`, `role ${reader}`]
 }
 
 function requireState({ state }: Pick<Task, 'state'>): InstanceState {

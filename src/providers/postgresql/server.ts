@@ -61,6 +61,17 @@ export class AdminServer {
     await this.#openPool().query('SELECT 1')
   }
 
+  /** Names of the databases and roles that instances and bindings have on the server. */
+  async listNames(): Promise<string[]> {
+    const { rows } = await this.#openPool().query<{ name: string }>(
+      `SELECT 'database ' || datname AS name FROM pg_catalog.pg_database WHERE datname ~ '^osb_d_[a-z2-7]{20}$'
+      UNION ALL
+      SELECT 'role ' || rolname FROM pg_catalog.pg_roles
+      WHERE rolname ~ '^osb_([or]_[a-z2-7]{20}|b_[a-z2-7]{20}_[a-z2-7]{10})$'`
+    )
+    return rows.map(({ name }) => name)
+  }
+
   /** A session in the maintenance database. */
   async openMaintenance(work: Work): Promise<Session> {
     work.signal.throwIfAborted()

@@ -12,7 +12,8 @@ import {
   type OperationRecord,
   type Start,
   type StartResult,
-  type Store
+  type Store,
+  type StoredResource
 } from '../../core/store.ts'
 import type { StoreContext } from './context.ts'
 import { finishOperation } from './finish.ts'
@@ -31,6 +32,7 @@ import {
 import { tablesOf } from './schema.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
+import { listResources } from './survey.ts'
 import { inTransaction, read } from './transactions.ts'
 import * as work from './work.ts'
 
@@ -161,6 +163,10 @@ export class PostgresStore implements Store {
 
   makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean> {
     return work.makeAsync(this.#context, claim, { deadline, enqueue })
+  }
+
+  listResources(provider: string): AsyncIterable<StoredResource> {
+    return listResources(this.#context, provider)
   }
 
   async abandoned(): Promise<OperationRecord[]> {

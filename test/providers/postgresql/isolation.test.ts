@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { Client } from 'pg'
-import { adminKinds, connect, Instance, instanceOf, leftovers, setUp, valueOf } from './support.ts'
+import { adminKinds, cleanUp, connect, Instance, instanceOf, leftovers, scalar, setUp } from './support.ts'
 
 /** As a session starts, and after it has thrown its role away. */
 const sessionStates = { 'as the owner': 'SELECT 1', 'as the login': 'SET ROLE NONE' }
@@ -27,7 +26,7 @@ for (const admin of adminKinds) {
       const [mine, other] = [await instanceOf(t, provider), await instanceOf(t, provider)]
       await other.bind('b')
       const client = await connect(t, await mine.uri('b'))
-      const login = String(await valueOf(client, 'SELECT session_user'))
+      const login = String(await scalar(client, 'SELECT session_user'))
       const before = await catalog(sql, mine)
       await client.query(statement)
       for (const attack of attacks({ mine, other, login })) {
@@ -71,7 +70,7 @@ for (const admin of adminKinds) {
     const [mine, other] = [new Instance(provider), new Instance(provider)]
     await Promise.all([mine.provision(), other.provision()])
     const victim = await connect(t, await other.uri('victim'))
-    const login = await valueOf(victim, 'SELECT session_user')
+    const login = await scalar(victim, 'SELECT session_user')
     const client = await connect(t, await mine.uri('b'))
     await client.query('CREATE TABLE bait (id int); ALTER TABLE bait ENABLE ROW LEVEL SECURITY')
     for (const role of [login, `osb_o_${other.token}`, `osb_r_${other.token}`]) {
@@ -94,7 +93,7 @@ test('isolation: the state database is closed to tenants when it is named', asyn
   const name = `state_${process.pid}`
   const { sql } = await setUp(t)
   await sql(`CREATE DATABASE ${name}`)
-  t.after(() => sql(`DROP DATABASE ${name}`))
+  cleanUp(t, () => sql(`DROP DATABASE ${name}`))
   const { provider } = await setUp(t, { stateDatabase: name })
   const url = new URL(await (await instanceOf(t, provider)).uri('b'))
   url.pathname = `/${name}`
@@ -104,9 +103,8 @@ test('isolation: the state database is closed to tenants when it is named', asyn
 test('unbind: ends a session that was kept open', async (t) => {
   const { provider } = await setUp(t)
   const instance = await instanceOf(t, provider)
-  const client = new Client({ connectionString: await instance.uri('b') })
-  const lost = new Promise((resolve) => client.on('error', resolve))
-  await client.connect()
+  const client = await connect(t, await instance.uri('b'))
+  const lost = new Promise<void>((resolve) => client.once('end', resolve))
   await client.query('BEGIN; CREATE TABLE unfinished (id int)')
   await instance.unbind('b')
   await lost

@@ -3,7 +3,7 @@ import { execFile } from 'node:child_process'
 import { test } from 'node:test'
 import { promisify } from 'node:util'
 import { Rejected } from '../../../src/core/provider.ts'
-import { adminKinds, connect, Instance, instanceOf, leftovers, setUp, valueOf } from './support.ts'
+import { adminKinds, connect, Instance, instanceOf, leftovers, scalar, setUp } from './support.ts'
 
 const run = promisify(execFile)
 
@@ -22,12 +22,16 @@ for (const admin of adminKinds) {
     await first.query('DROP TABLE doomed')
 
     const reader = await connect(t, await instance.uri('reader', { role: 'reader' }))
-    assert.equal(await valueOf(reader, 'SELECT count(*)::int FROM notes'), 2)
-    assert.equal(await valueOf(reader, 'SELECT count(*)::int FROM more.things'), 0)
-    assert.equal(await valueOf(reader, 'SHOW default_transaction_read_only'), 'on')
+    assert.equal(await scalar(reader, 'SELECT count(*)::int FROM notes'), 2)
+    assert.equal(await scalar(reader, 'SELECT count(*)::int FROM more.things'), 0)
+    assert.equal(await scalar(reader, 'SHOW default_transaction_read_only'), 'on')
     await assert.rejects(reader.query(`INSERT INTO notes (body) VALUES ('no')`), { code: '25006' })
     await reader.query('SET default_transaction_read_only = off')
-    for (const attempt of [`INSERT INTO notes (body) VALUES ('no')`, 'DROP TABLE notes', 'CREATE TABLE mine (id int)']) {
+    for (const attempt of [
+      `INSERT INTO notes (body) VALUES ('no')`,
+      'DROP TABLE notes',
+      'CREATE TABLE mine (id int)'
+    ]) {
       await assert.rejects(reader.query(attempt), { code: '42501' })
     }
 
@@ -35,9 +39,9 @@ for (const admin of adminKinds) {
     await instance.unbind('first')
     await assert.rejects(connect(t, uri), { code: '28P01' })
     await assert.rejects(first.query('SELECT 1'))
-    assert.equal(await valueOf(second, 'SELECT count(*)::int FROM notes'), 2)
+    assert.equal(await scalar(second, 'SELECT count(*)::int FROM notes'), 2)
     assert.equal(
-      await valueOf(second, `SELECT tableowner FROM pg_tables WHERE tablename = 'notes'`),
+      await scalar(second, `SELECT tableowner FROM pg_tables WHERE tablename = 'notes'`),
       `osb_o_${instance.token}`
     )
     await instance.unbind('second')
@@ -66,7 +70,9 @@ for (const admin of adminKinds) {
     await stray.query(`CREATE SCHEMA mine; CREATE TABLE mine.kept (id int); SELECT lo_create(4711)`)
     const other = await connect(t, await instance.uri('healed'))
     await other.query('DROP TABLE mine.kept')
-    await stray.query(`CREATE TABLE mine.kept2 (id int); CREATE FUNCTION mine.f() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
+    await stray.query(
+      `CREATE TABLE mine.kept2 (id int); CREATE FUNCTION mine.f() RETURNS int LANGUAGE sql AS 'SELECT 1'`
+    )
     await instance.unbind('stray')
     await other.query('DROP FUNCTION mine.f(); DROP TABLE mine.kept2; DROP SCHEMA mine; SELECT lo_unlink(4711)')
   })
@@ -78,9 +84,9 @@ test('update: the new plan is what sessions get, and what bindings are limited t
   const uri = await instance.uri('b')
   await instance.update({ connection_limit: 7, statement_timeout: '90s', work_mem: '8MB' })
   const client = await connect(t, uri)
-  assert.equal(await valueOf(client, 'SHOW statement_timeout'), '90s')
-  assert.equal(await valueOf(client, 'SHOW idle_in_transaction_session_timeout'), '1min')
-  assert.equal(await valueOf(client, 'SHOW work_mem'), '8MB')
+  assert.equal(await scalar(client, 'SHOW statement_timeout'), '90s')
+  assert.equal(await scalar(client, 'SHOW idle_in_transaction_session_timeout'), '1min')
+  assert.equal(await scalar(client, 'SHOW work_mem'), '8MB')
   const limits = await sql(
     `SELECT datconnlimit AS n FROM pg_database WHERE datname = $1
      UNION ALL SELECT rolconnlimit FROM pg_roles WHERE starts_with(rolname, $2)`,
@@ -151,7 +157,7 @@ test('credentials: every key is there, and psql and node-postgres connect with t
   })
   assert.deepEqual(endpoints, [{ host: hostname, ports: [port], protocol: 'tcp' }])
   const client = await connect(t, String(credentials.uri))
-  assert.equal(await valueOf(client, 'SELECT current_user'), `osb_o_${instance.token}`)
+  assert.equal(await scalar(client, 'SELECT current_user'), `osb_o_${instance.token}`)
   const answer = await run('psql', ['-XAtc', 'SELECT session_user', String(credentials.uri)]).catch((error) => {
     if (error.code === 'ENOENT') t.diagnostic('psql is not installed: only node-postgres was tried')
     else throw error

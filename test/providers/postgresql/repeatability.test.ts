@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Client } from 'pg'
 import { Crashes } from './crash.ts'
-import { adminKinds, connect, Instance, instanceOf, leftovers, type Scene, setUp, valueOf } from './support.ts'
+import { adminKinds, connect, Instance, instanceOf, leftovers, type Scene, scalar, setUp } from './support.ts'
 
 for (const [turn, admin] of adminKinds.entries()) {
   test(`provision: ${admin} crashed before any statement converges when repeated or deleted`, async (t) => {
@@ -43,7 +43,7 @@ for (const [turn, admin] of adminKinds.entries()) {
       }
     }
     assert.equal(
-      await valueOf(witness, `SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'mine'`),
+      await scalar(witness, `SELECT string_agg(DISTINCT tableowner, ' ') FROM pg_tables WHERE schemaname = 'mine'`),
       `osb_o_${instance.token}`
     )
     await witness.query('DROP SCHEMA mine CASCADE')

@@ -34,15 +34,32 @@ export interface Scene {
 /** A provider with the given kind of admin, and a superuser who looks on. */
 export async function setUp(
   t: TestContext,
-  { admin = 'superuser', url, ...options }: { admin?: AdminKind; url?: string } & Partial<PostgresqlProviderOptions> = {}
+  {
+    admin = 'superuser',
+    url,
+    ...options
+  }: { admin?: AdminKind; url?: string } & Partial<PostgresqlProviderOptions> = {}
 ): Promise<Scene> {
   const rootUrl = url ?? (await superuserUrl())
   const root = await connect(t, rootUrl)
   const sql = async (statement: string, values?: unknown[]) => (await root.query(statement, values)).rows
   const adminUrl = admin === 'superuser' ? rootUrl : await makePlainAdmin(sql, rootUrl)
   const provider = postgresqlProvider({ adminUrl, ...options })
-  t.after(() => provider.stop?.())
+  cleanUp(t, () => provider.stop?.())
   return { provider, adminUrl, sql }
+}
+
+const cleanUps = new WeakMap<TestContext, (() => unknown)[]>()
+
+/** Runs at the end of the test, last come first served: hooks of `t.after` would close the connections first. */
+export function cleanUp(t: TestContext, work: () => unknown): void {
+  const works = cleanUps.get(t) ?? []
+  works.push(work)
+  if (cleanUps.has(t)) return
+  cleanUps.set(t, works)
+  t.after(async () => {
+    for (const next of works.reverse()) await next()
+  })
 }
 
 /** A client that is closed with the test. */
@@ -50,7 +67,7 @@ export async function connect(t: TestContext, connectionString: string): Promise
   const client = new Client({ connectionString })
   client.on('error', () => undefined)
   await client.connect()
-  t.after(() => client.end())
+  cleanUp(t, () => client.end())
   return client
 }
 
@@ -175,10 +192,14 @@ export class Instance {
 }
 
 /** A provisioned instance, gone with the test. */
-export async function instanceOf(t: TestContext, provider: ServiceProvider, options: JsonObject = {}): Promise<Instance> {
+export async function instanceOf(
+  t: TestContext,
+  provider: ServiceProvider,
+  options: JsonObject = {}
+): Promise<Instance> {
   const instance = new Instance(provider)
   instance.options = options
-  t.after(() => instance.deprovision())
+  cleanUp(t, () => instance.deprovision())
   await instance.provision()
   return instance
 }
@@ -202,7 +223,7 @@ export async function until(condition: () => Promise<boolean>): Promise<void> {
 }
 
 /** Text of a result's only value. */
-export async function valueOf(client: Client, statement: string): Promise<unknown> {
+export async function scalar(client: Client, statement: string): Promise<unknown> {
   const { rows } = await client.query<Record<string, unknown>>(statement)
   return Object.values(rows[0] ?? {})[0]
 }

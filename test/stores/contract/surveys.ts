@@ -82,4 +82,28 @@ export function surveys(open: Open): void {
     assert.equal(await store.forgetOperations(future), 0)
     assert.equal(await store.getOperation(update.operationId), undefined)
   })
+
+  test('listResources: it is every instance and binding of a provider, with its state', async (t) => {
+    const store = await opened(t, open)
+    const list = async (provider: string) => {
+      const found: unknown[] = []
+      for await (const { instanceId, bindingId, status, state } of store.listResources(provider)) {
+        found.push([instanceId, bindingId, status, state])
+      }
+      return found
+    }
+    await readyInstance(store)
+    await readyBinding(store)
+    const other = await started(store, provisionStart({ instanceId: 'i-2' }, { provider: 'other' }))
+    await store.saveState(await claimed(store, other), { name: 'outside' })
+    assert.deepEqual(await list('other'), [['i-2', undefined, 'creating', { name: 'outside' }]])
+    assert.deepEqual(
+      (await list('example')).map((resource) => Array.isArray(resource) && resource.slice(0, 3)),
+      [
+        ['i-1', undefined, 'ready'],
+        ['i-1', 'b-1', 'ready']
+      ]
+    )
+    assert.deepEqual(await list('nobody'), [])
+  })
 }

@@ -60,6 +60,7 @@ describe('PostgresStore: faults of the server', { concurrency: true }, () => {
     let stop = false
     const workers = Array.from({ length: 10 }, async (_, worker) => {
       for (let n = 0; !stop; n += 1) {
+        if (n % 500 === 0) process.stderr.write(`${worker} ${n} ${JSON.stringify(outcomes)}\n`)
         const instanceId = `i-${worker}-${n}`
         try {
           const start = provisionStart({ instanceId })
