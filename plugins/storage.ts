@@ -6,7 +6,7 @@ import type { Store } from '../src/core/store.ts'
 import { InProcessRunner } from '../src/runners/in-process.ts'
 import { PgBossRunner } from '../src/runners/pg-boss.ts'
 import { MemoryStore } from '../src/stores/memory.ts'
-import { migrate, PostgresStore, parseEncryptionKeys, Sealer } from '../src/stores/postgres/index.ts'
+import { asUnavailable, migrate, PostgresStore, parseEncryptionKeys, Sealer } from '../src/stores/postgres/index.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -72,7 +72,7 @@ export const storage = fp<StorageOptions>(
     const logApplied = (names: string[]) => {
       if (names.length > 0) app.log.info({ migrations: names }, 'migrated the schema')
     }
-    const runner = new PgBossRunner({ connection: pool.options, log: app.log })
+    const runner = new PgBossRunner({ connection: pool.options, explain: asUnavailable, log: app.log })
     app.decorate('osbStorage', { store, runner, prepare: async () => logApplied(await migrate(pool)) })
     app.addHook('onClose', () => store.close())
   },

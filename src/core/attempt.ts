@@ -57,6 +57,7 @@ export class Attempts {
   async run({ operation, claim }: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
     const log = operationLog(this.#log, operation)
     const { signal } = controller
+    log.info({ attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} begins`)
     this.#running.set(operation.operationId, { controller, background })
     const alive = setInterval(() => void this.#keepAlive(claim, controller, log), LEASE_MS / 3)
     try {

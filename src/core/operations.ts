@@ -55,9 +55,9 @@ export class Operations {
     this.undo = new Undo(this)
   }
 
-  /** Begins to execute what the runner is given, to hear of halts, and to clear up after crashes. */
+  /** Begins to execute what the runner is given, to hear of halts, and to clear up after crashes. Repeatable. */
   async begin(): Promise<void> {
-    this.#stopListening = this.options.store.onHalt((operationId) => this.attempts.halt(operationId))
+    this.#stopListening ??= this.options.store.onHalt((operationId) => this.attempts.halt(operationId))
     await this.options.runner.start(
       (operationId, signal) => this.execute(operationId, signal),
       [
@@ -150,11 +150,11 @@ export class Operations {
     const { operation, claim } = held
     const line = operationLog(log, operation)
     if (end.kind === 'succeeded') {
-      if (await store.finish(claim, end.finish)) line.info({}, `${operation.kind} succeeded`)
-      else await store.release(claim)
-      return 'done'
+      const written = await store.finish(claim, end.finish)
+      if (written) line.info({}, `${operation.kind} succeeded`)
+      if (written) return 'done'
     }
-    if (end.kind === 'lost') {
+    if (end.kind === 'succeeded' || end.kind === 'lost') {
       await store.release(claim)
       line.info({}, `${operation.kind} was halted or taken over`)
       return 'done'

@@ -13,6 +13,8 @@ export interface PgBossRunnerOptions {
   readonly schema?: string
   /** Operations that this process executes side by side; default 8. */
   readonly concurrency?: number
+  /** Makes `Unavailable` of an error that only says that the database is away. */
+  readonly explain: (error: unknown) => unknown
   readonly log: TaskLog
 }
 
@@ -44,13 +46,15 @@ export class PgBossRunner implements Runner {
   readonly #boss: PgBoss
   readonly #concurrency: number
   readonly #log: TaskLog
+  readonly #explain: (error: unknown) => unknown
   readonly #stopping = new AbortController()
   #workers: string[] = []
   #started = false
 
-  constructor({ connection, schema = 'osb_jobs', concurrency = 8, log }: PgBossRunnerOptions) {
+  constructor({ connection, schema = 'osb_jobs', concurrency = 8, explain, log }: PgBossRunnerOptions) {
     const { connectionString, host, port, user, password, database, ssl } = connection
     this.#log = log
+    this.#explain = explain
     this.#concurrency = concurrency
     this.#boss = new PgBoss({
       ...definedOnly({ connectionString, host, port, user, password, database, ssl }),
@@ -74,25 +78,33 @@ export class PgBossRunner implements Runner {
     await this.#send(operation.operationId, resourceKey(operation), { db: asDatabase(transaction) })
   }
 
+  /** May be called again after it failed. */
   async start(execute: Execute, sweeps: readonly Sweep[]): Promise<void> {
-    await this.#boss.start()
-    await this.#createQueue()
-    for (const sweep of sweeps) await this.#sweepHourly(sweep)
-    for (let index = 0; index < this.#concurrency; index += 1) {
-      const options = {
-        pollingIntervalSeconds: POLL_SECONDS,
-        notifyPollingIntervalSeconds: index === 0 ? POLL_SECONDS : IDLE_POLL_SECONDS,
-        heartbeatRefreshSeconds: HEARTBEAT_SECONDS / 3
-      }
-      this.#workers.push(
-        await this.#boss.work<OperationJob>(QUEUE, options, async (jobs) => {
-          this.#wake(index + 1)
-          for (const job of jobs) await this.#work(job, execute)
-          this.#wake(index)
-        })
-      )
+    try {
+      await this.#boss.start()
+      await this.#createQueue()
+      for (const sweep of sweeps) await this.#sweepHourly(sweep)
+      for (let index = 0; index < this.#concurrency; index += 1) await this.#addWorker(index, execute)
+      this.#started = true
+    } catch (error) {
+      this.#workers = []
+      await this.#boss.stop({ graceful: false }).catch((cause) => this.#log.debug({ err: cause }, 'the job queue'))
+      throw this.#explain(error)
     }
-    this.#started = true
+  }
+
+  async #addWorker(index: number, execute: Execute): Promise<void> {
+    const options = {
+      pollingIntervalSeconds: POLL_SECONDS,
+      notifyPollingIntervalSeconds: index === 0 ? POLL_SECONDS : IDLE_POLL_SECONDS,
+      heartbeatRefreshSeconds: HEARTBEAT_SECONDS / 3
+    }
+    const worker = await this.#boss.work<OperationJob>(QUEUE, options, async (jobs) => {
+      this.#wake(index + 1)
+      for (const job of jobs) await this.#work(job, execute)
+      this.#wake(index)
+    })
+    this.#workers.push(worker)
   }
 
   /** Every replica schedules it; pg-boss sends one job an hour. */

@@ -1,5 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { createWriteStream, type WriteStream } from 'node:fs'
+import { readFile } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -11,6 +12,7 @@ export class Replica {
   readonly name: string
   readonly url: string
   readonly #environment: NodeJS.ProcessEnv
+  readonly #logPath: string
   readonly #log: WriteStream
   #process: ChildProcess | undefined
   /** Exits that nobody asked for: each is a crash. */
@@ -21,7 +23,8 @@ export class Replica {
     this.name = name
     this.url = `http://127.0.0.1:${port}`
     this.#environment = { ...options.environment, BROKER_PORT: String(port) }
-    this.#log = createWriteStream(join(options.folder, `${name}.log`), { flags: 'a' })
+    this.#logPath = join(options.folder, `${name}.log`)
+    this.#log = createWriteStream(this.#logPath, { flags: 'a' })
   }
 
   get pid(): number | undefined {
@@ -51,6 +54,12 @@ export class Replica {
       if (await answers(`${this.url}/healthz`)) return
       if (Date.now() > end) throw new Error(`${this.name} does not listen after ${START_WITHIN_MS} ms`)
     }
+  }
+
+  /** Whether a line of the log has all of these. */
+  async logged(...texts: string[]): Promise<boolean> {
+    const log = await readFile(this.#logPath, 'utf8')
+    return log.split('\n').some((line) => texts.every((text) => line.includes(text)))
   }
 
   /** Sends a signal that does not end the process. */

@@ -38,7 +38,7 @@ const catalog = {
           id: plans.slow,
           name: 'slow',
           description: 'slow',
-          'x-broker': { mode: 'async', options: { delay_ms: 20_000 } }
+          'x-broker': { mode: 'async', options: { delay_ms: 4_000 } }
         }
       ]
     }

@@ -284,7 +284,7 @@ for (const testStore of testStores) {
 
   test(`DELETE instance: with bindings left, on ${testStore}, removes them too; running it answers 202 again`, async (t) => {
     const { open, opened } = gateFor(t)
-    const provider = new ScriptedProvider({ deprovision: () => opened })
+    const provider = new ScriptedProvider({ unbind: () => opened })
     const catalog = catalogOf([planOf(plans.sync, { mode: 'either' })])
     const platform = await onePlatform(t, { testStore, catalog, providers: [provider] })
     answered(await platform.provision('i-1'), 201)

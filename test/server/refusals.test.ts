@@ -10,6 +10,7 @@ import { osb, scene, temporaryFolder, until, type Variables, watch } from './bro
 
 const secrets = { password: 'hush-password', database: 'hush-database', key: 'hush-key-that-is-not-base64!' }
 const memory = { BROKER_STORAGE: 'memory', BROKER_USERNAME: 'platform', BROKER_PASSWORD: secrets.password }
+const adminUrl = 'postgresql://admin@127.0.0.1:1/postgres'
 const postgres = {
   ...memory,
   BROKER_STORAGE: 'postgres',
@@ -38,7 +39,7 @@ const refusals: Refusal[] = [
   },
   {
     name: 'BROKER_HOST: an address that is not of this machine',
-    variables: { ...memory, BROKER_DEFAULT_PROVIDER: 'example', BROKER_HOST: '192.0.2.1' },
+    variables: { ...memory, POSTGRESQL_ADMIN_URL: adminUrl, BROKER_HOST: '192.0.2.1' },
     says: /^.*BROKER_HOST.*\n$/
   },
   {
@@ -49,11 +50,6 @@ const refusals: Refusal[] = [
   {
     name: 'BROKER_USERNAME: without BROKER_PASSWORD',
     variables: { BROKER_USERNAME: 'platform' },
-    says: /^BROKER_USERNAME and BROKER_PASSWORD must be set together\.\n$/
-  },
-  {
-    name: 'BROKER_PASSWORD: without BROKER_USERNAME',
-    variables: { BROKER_PASSWORD: secrets.password },
     says: /^BROKER_USERNAME and BROKER_PASSWORD must be set together\.\n$/
   },
   {
@@ -78,7 +74,7 @@ const refusals: Refusal[] = [
   },
   {
     name: 'DATABASE_URL: not a URL',
-    variables: { ...postgres, POSTGRESQL_ADMIN_URL: 'postgresql://a@127.0.0.1:1/a', DATABASE_URL: secrets.database },
+    variables: { ...postgres, POSTGRESQL_ADMIN_URL: adminUrl, DATABASE_URL: secrets.database },
     says: /^.*DATABASE_URL.*\n$/
   },
   {
@@ -90,7 +86,7 @@ const refusals: Refusal[] = [
     name: 'POSTGRESQL_CA_FILE: no such file',
     variables: {
       ...memory,
-      POSTGRESQL_ADMIN_URL: 'postgresql://a@127.0.0.1:1/a',
+      POSTGRESQL_ADMIN_URL: adminUrl,
       POSTGRESQL_CA_FILE: '/nowhere/ca.pem'
     },
     says: /^.*POSTGRESQL_CA_FILE.*\n$/
@@ -158,10 +154,7 @@ describe('osb serve: what cannot work is refused before it listens', { concurren
   test('osb serve: a catalog that names an unknown provider ends with 1 and the known ones', async (t) => {
     const path = catalogFile(t, { provider: 'nowhere' })
     const said = await refusalOf(t, { ...memory, BROKER_CATALOG_PATH: path })
-    assert.match(
-      said,
-      /\n {2}services\[0:toy\]\.x-broker\.provider "nowhere" is not a known provider \(known: example\)\n$/
-    )
+    assert.match(said, /\n {2}services\[0:toy\]\.x-broker\.provider "nowhere" is not a known provider /)
   })
 
   test('osb serve: a catalog without a provider, and no default, ends with 1 and the name of the variable', async (t) => {

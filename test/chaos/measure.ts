@@ -1,0 +1,27 @@
+import { Measures, type Sample } from './measures.ts'
+import { openScene } from './scene.ts'
+
+/* npm run chaos:measure: the table of docs/operations.md, on three replicas and a server with fsync. */
+
+const scene = await openScene(3)
+const measures = await Measures.open(scene)
+try {
+  const start = await measures.acceptanceToStart(100)
+  const takeover: Sample[] = []
+  for (let index = 0; index < 10; index += 1) takeover.push((await measures.takeover()).sample)
+  const cancel: Sample[] = []
+  for (let index = 0; index < 20; index += 1) cancel.push(await measures.cancel())
+  console.log('| time | runs | median | p95 | longest |\n| --- | --- | --- | --- | --- |')
+  print('from acceptance to start', start)
+  print('from kill -9 to the next attempt', takeover)
+  print('from DELETE to the create having let go', cancel)
+} finally {
+  await measures.close()
+  await scene.close({ keep: false })
+}
+
+function print(name: string, samples: Sample[]): void {
+  const sorted = samples.toSorted((a, b) => a - b)
+  const at = (share: number) => `${Math.round(sorted[Math.ceil(share * sorted.length) - 1] ?? 0)} ms`
+  console.log(`| ${name} | ${samples.length} | ${at(0.5)} | ${at(0.95)} | ${at(1)} |`)
+}

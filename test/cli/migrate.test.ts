@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict'
+import { readdirSync } from 'node:fs'
+import { type TestContext, test } from 'node:test'
+import { testPostgres } from '../helper/postgres.ts'
+import { query, scene } from '../server/broker-process.ts'
+
+const migrations = readdirSync(new URL('../../migrations', import.meta.url)).filter((name) => name.endsWith('.sql'))
+
+test('osb migrate: an empty database gets every migration, a second run nothing', async (t) => {
+  const url = await (await testPostgres()).createDatabase()
+  const first = await migrate(t, url)
+  assert.deepEqual(first.end, { code: 0, signal: null })
+  assert.equal(first.stdout, `applied ${migrations.map((name) => name.replace(/\.sql$/, '')).join(', ')}\n`)
+  assert.equal(first.stderr, '')
+  assert.deepEqual(await query(url, 'SELECT count(*)::int AS n FROM osb.service_instances'), [{ n: 0 }])
+
+  const second = await migrate(t, url)
+  assert.deepEqual(second.end, { code: 0, signal: null })
+  assert.equal(second.stdout, 'nothing to migrate\n')
+})
+
+test('osb migrate: two at once apply everything once', async (t) => {
+  const url = await (await testPostgres()).createDatabase()
+  const both = await Promise.all([migrate(t, url), migrate(t, url)])
+  for (const { end } of both) assert.deepEqual(end, { code: 0, signal: null })
+  assert.deepEqual(both.map(({ stdout }) => stdout.split(' ')[0]).sort(), ['applied', 'nothing'])
+})
+
+test('osb migrate: without DATABASE_URL ends with 1 and one line that says what to set', async (t) => {
+  for (const url of [undefined, '']) {
+    const { end, stderr } = await migrate(t, url)
+    assert.deepEqual(end, { code: 1, signal: null })
+    assert.equal(stderr, "Set DATABASE_URL to the PostgreSQL database of the broker's own state.\n")
+  }
+})
+
+test('osb migrate: an unreachable database ends with 1 and one line without its password', async (t) => {
+  const { end, stdout, stderr } = await migrate(t, 'postgresql://broker:hush-password@127.0.0.1:1/broker')
+  assert.deepEqual(end, { code: 1, signal: null })
+  assert.match(stderr, /^The broker cannot reach its database[^\n]*\n$/)
+  assert.ok(!(stdout + stderr).includes('hush-password'))
+})
+
+test('osb migrate: a wrong password ends with 1 and one line without it', async (t) => {
+  const url = new URL(await (await testPostgres()).createDatabase())
+  url.password = 'hush-password'
+  const { end, stderr } = await migrate(t, url.href)
+  assert.deepEqual(end, { code: 1, signal: null })
+  assert.match(stderr, /^[^\n]*password authentication failed[^\n]*\n$/)
+  assert.doesNotMatch(stderr, /hush-password/)
+})
+
+async function migrate(t: TestContext, url: string | undefined) {
+  const { run } = scene(t)
+  const program = run(['migrate'], url === undefined ? {} : { DATABASE_URL: url })
+  const end = await program.ended
+  return { end, stdout: program.stdout, stderr: program.stderr }
+}

@@ -1,0 +1,140 @@
+import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
+import { test } from 'node:test'
+import type { TSchema } from '@sinclair/typebox'
+import { ConfigError, Environment, readEnvironment } from '../src/config.ts'
+
+const credentials = { BROKER_USERNAME: 'platform', BROKER_PASSWORD: 'secret-password' }
+const database = { DATABASE_URL: 'postgresql://a:secret-database@db/osb', BROKER_ENCRYPTION_KEYS: 'k1:secret-key' }
+const defaults = {
+  BROKER_HOST: '127.0.0.1',
+  BROKER_PORT: 8080,
+  BROKER_STORAGE: 'embedded',
+  BROKER_DATA_DIR: '.data',
+  BROKER_ASYNC_OP_MILLIS: 0,
+  BROKER_MISSING_VERSION_STATUS: 412,
+  BROKER_DELETED_LAST_OPERATION: 'succeeded',
+  BROKER_SYNC_DEADLINE_MS: 8000,
+  LOG_LEVEL: 'info'
+}
+
+test('configuration: nothing set gives the defaults', () => {
+  assert.deepEqual(readEnvironment({}), defaults)
+})
+
+test('configuration: an empty variable counts as unset', () => {
+  const empty = Object.fromEntries(Object.keys(Environment.properties).map((name) => [name, '']))
+  assert.deepEqual(readEnvironment(empty), defaults)
+})
+
+test('configuration: variables that are not its own are ignored', () => {
+  assert.deepEqual(readEnvironment({ PATH: '/bin', BROKER_COLOUR: 'red', PORT: '1' }), defaults)
+})
+
+const accepted: [Record<string, string>, Partial<Environment>][] = [
+  [{ BROKER_PORT: '0' }, { BROKER_PORT: 0 }],
+  [{ BROKER_PORT: '65535' }, { BROKER_PORT: 65535 }],
+  [{ BROKER_HOST: '::1' }, { BROKER_HOST: '::1' }],
+  [{ BROKER_MISSING_VERSION_STATUS: '400' }, { BROKER_MISSING_VERSION_STATUS: 400 }],
+  [{ BROKER_DELETED_LAST_OPERATION: 'gone' }, { BROKER_DELETED_LAST_OPERATION: 'gone' }],
+  [{ BROKER_ASYNC_OP_MILLIS: '3600000' }, { BROKER_ASYNC_OP_MILLIS: 3_600_000 }],
+  [{ BROKER_SYNC_DEADLINE_MS: '100' }, { BROKER_SYNC_DEADLINE_MS: 100 }],
+  [{ POSTGRESQL_PUBLIC_PORT: '1' }, { POSTGRESQL_PUBLIC_PORT: 1 }],
+  [{ LOG_LEVEL: 'silent' }, { LOG_LEVEL: 'silent' }],
+  [credentials, credentials],
+  [
+    { ...credentials, BROKER_PASSWORD: '12345' },
+    { ...credentials, BROKER_PASSWORD: '12345' }
+  ],
+  [
+    { ...credentials, BROKER_STORAGE: 'memory' },
+    { ...credentials, BROKER_STORAGE: 'memory' }
+  ],
+  [
+    { ...credentials, ...database, BROKER_STORAGE: 'postgres' },
+    { ...credentials, ...database, BROKER_STORAGE: 'postgres' }
+  ]
+]
+
+for (const [variables, expected] of accepted) {
+  test(`configuration: ${shown(variables)} is accepted`, () => {
+    assert.deepEqual(readEnvironment(variables), { ...defaults, ...expected })
+  })
+}
+
+const refused: [Record<string, string>, string][] = [
+  [{ BROKER_PORT: '65536' }, 'BROKER_PORT is "65536": it must be a whole number from 0 to 65535.'],
+  [{ BROKER_PORT: '-1' }, 'BROKER_PORT is "-1": it must be a whole number from 0 to 65535.'],
+  [{ BROKER_PORT: '80.5' }, 'BROKER_PORT is "80.5": it must be a whole number from 0 to 65535.'],
+  [{ BROKER_PORT: 'http' }, 'BROKER_PORT is "http": it must be a whole number from 0 to 65535.'],
+  [{ BROKER_PORT: ' ' }, 'BROKER_PORT is " ": it must be a whole number from 0 to 65535.'],
+  [{ BROKER_PORT: '8080x' }, 'BROKER_PORT is "8080x": it must be a whole number from 0 to 65535.'],
+  [{ BROKER_PORT: 'true' }, 'BROKER_PORT is "true": it must be a whole number from 0 to 65535.'],
+  [{ POSTGRESQL_PUBLIC_PORT: '0' }, 'POSTGRESQL_PUBLIC_PORT is "0": it must be a whole number from 1 to 65535.'],
+  [{ BROKER_STORAGE: 'Embedded' }, 'BROKER_STORAGE is "Embedded": it must be embedded, memory or postgres.'],
+  [{ BROKER_MISSING_VERSION_STATUS: '404' }, 'BROKER_MISSING_VERSION_STATUS is "404": it must be 412 or 400.'],
+  [{ BROKER_DELETED_LAST_OPERATION: '410' }, 'BROKER_DELETED_LAST_OPERATION is "410": it must be succeeded or gone.'],
+  [
+    { BROKER_ASYNC_OP_MILLIS: '3600001' },
+    'BROKER_ASYNC_OP_MILLIS is "3600001": it must be a whole number from 0 to 3600000.'
+  ],
+  [{ BROKER_SYNC_DEADLINE_MS: '99' }, 'BROKER_SYNC_DEADLINE_MS is "99": it must be a whole number from 100 to 60000.'],
+  [{ LOG_LEVEL: 'verbose' }, 'LOG_LEVEL is "verbose": it must be trace, debug, info, warn, error, fatal or silent.'],
+  [{ BROKER_USERNAME: 'platform' }, 'BROKER_USERNAME and BROKER_PASSWORD must be set together.'],
+  [{ BROKER_PASSWORD: 'secret-password' }, 'BROKER_USERNAME and BROKER_PASSWORD must be set together.'],
+  [{ ...credentials, BROKER_PASSWORD: '' }, 'BROKER_USERNAME and BROKER_PASSWORD must be set together.'],
+  [
+    { BROKER_STORAGE: 'memory' },
+    'Set BROKER_USERNAME and BROKER_PASSWORD: with BROKER_STORAGE=memory none are generated.'
+  ],
+  [
+    { ...database, BROKER_STORAGE: 'postgres' },
+    'Set BROKER_USERNAME and BROKER_PASSWORD: with BROKER_STORAGE=postgres none are generated.'
+  ],
+  [
+    { ...credentials, ...database, BROKER_STORAGE: 'postgres', DATABASE_URL: '' },
+    "Set DATABASE_URL to the PostgreSQL database of the broker's own state, for BROKER_STORAGE=postgres."
+  ],
+  [
+    { ...credentials, ...database, BROKER_STORAGE: 'postgres', BROKER_ENCRYPTION_KEYS: '' },
+    'Set BROKER_ENCRYPTION_KEYS to "kid:key" for BROKER_STORAGE=postgres; make a key with: openssl rand -base64 32'
+  ]
+]
+
+for (const [variables, message] of refused) {
+  test(`configuration: ${shown(variables)} is refused`, () => {
+    assert.throws(
+      () => readEnvironment(variables),
+      (error) => {
+        assert.ok(error instanceof ConfigError)
+        assert.equal(error.message, message)
+        return true
+      }
+    )
+  })
+}
+
+test('README: its table of variables and the schema agree', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| (.*?) \| (.*?) \| (.*) \|$/gm)].map(([, ...cells]) => cells)
+  const expected = Object.entries<TSchema>(Environment.properties).map(([name, schema]) => [
+    name,
+    schema.default === undefined ? '' : `\`${schema.default}\``,
+    allowed(schema),
+    schema.description
+  ])
+  assert.deepEqual(rows, expected)
+})
+
+/** What the README says of the values that are allowed. */
+function allowed(schema: TSchema): string {
+  const { anyOf, minimum, maximum } = schema as { anyOf?: { const: unknown }[]; minimum?: number; maximum?: number }
+  if (anyOf !== undefined) return anyOf.map(({ const: value }) => `\`${value}\``).join(' ')
+  return minimum === undefined ? '' : `${minimum} to ${maximum}`
+}
+
+function shown(variables: Record<string, string>): string {
+  return Object.entries(variables)
+    .map(([name, value]) => `${name}=${JSON.stringify(value)}`)
+    .join(' ')
+}
