@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
 import { sendError } from '../plugins/errors.ts'
 import type { StoreOption } from '../plugins/storage.ts'
@@ -28,6 +29,11 @@ export interface RunningBroker {
 const STATE_DATABASE = 'osb_state'
 /** A request is read within this time, or dropped: Fastify has no bound of its own. */
 const REQUEST_TIMEOUT_MS = 30_000
+/**
+ * How long a closing server still answers, each time with `Connection: close`: a platform that is about to send on a
+ * connection that it keeps alive would otherwise see it cut.
+ */
+const DRAIN_MS = 500
 
 /**
  * What a Fastify server needs for the broker's answers to be complete: errors that skip every hook, such as a bad percent
@@ -52,6 +58,7 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
   const kept = embedded ? await keptSecrets(config.BROKER_DATA_DIR) : undefined
   const app = Fastify({ ...serverOptions, logger: { level: config.LOG_LEVEL } })
   const postgres = embedded ? await startPostgres(config, app) : undefined
+  app.addHook('preClose', () => sleep(DRAIN_MS))
   const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? join(packageRoot(), 'catalog.yaml'))
   try {
     await app.register(openServiceBroker, {

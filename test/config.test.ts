@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import type { TSchema } from '@sinclair/typebox'
 import { ConfigError, Environment, readEnvironment } from '../src/config.ts'
@@ -124,6 +124,14 @@ test('README: its table of variables and the schema agree', () => {
     schema.description
   ])
   assert.deepEqual(rows, expected)
+})
+
+test('README: it has the two commands that a checkout starts with, and its links lead somewhere', () => {
+  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
+  for (const command of ['npm ci && npm start', 'npm ci && npm test']) assert.ok(readme.includes(`\n${command}\n`))
+  for (const [, target = ''] of readme.matchAll(/\]\((?!https:)([^)#]+)[^)]*\)/g)) {
+    assert.ok(existsSync(new URL(`../${target}`, import.meta.url)), `${target} is not there`)
+  }
 })
 
 /** What the README says of the values that are allowed. */

@@ -14,7 +14,8 @@ import {
   type Store,
   type StoredResource
 } from '../core/store.ts'
-import { admit, HALTED, type Situation } from './admission.ts'
+import { admit } from './admission.ts'
+import { defined, MemoryTables, resourceKey } from './memory-tables.ts'
 
 export interface MemoryStoreOptions {
   /** Default: the clock of the process. */
@@ -28,67 +29,64 @@ export interface MemoryStoreOptions {
  * awaited between a check and its write. Everything is lost with the process, and other replicas do not see it.
  */
 export class MemoryStore implements Store {
-  readonly #instances = new Map<string, InstanceRecord>()
-  readonly #bindings = new Map<string, Map<string, BindingRecord>>()
-  readonly #operations = new Map<string, OperationRecord>()
-  /** By resource: spares a walk over a week of operations. */
-  readonly #unfinished = new Map<string, OperationRecord>()
-  readonly #latest = new Map<string, OperationRecord>()
+  readonly #tables: MemoryTables
   readonly #listeners = new Set<(operationId: string) => void>()
   readonly #now: () => Date
-  readonly #leaseMs: number
 
   constructor({ now = () => new Date(), leaseMs = LEASE_MS }: MemoryStoreOptions = {}) {
     this.#now = now
-    this.#leaseMs = leaseMs
+    this.#tables = new MemoryTables(now, leaseMs)
   }
 
   async getInstance(instanceId: string): Promise<InstanceRecord | undefined> {
-    return structuredClone(this.#instances.get(instanceId))
+    return structuredClone(this.#tables.instances.get(instanceId))
   }
 
   async getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined> {
-    return structuredClone(this.#bindings.get(instanceId)?.get(bindingId))
+    return structuredClone(this.#tables.bindings.get(instanceId)?.get(bindingId))
   }
 
   async listBindings(instanceId: string): Promise<BindingRecord[]> {
-    return structuredClone([...(this.#bindings.get(instanceId)?.values() ?? [])])
+    return structuredClone([...(this.#tables.bindings.get(instanceId)?.values() ?? [])])
   }
 
   async getOperation(operationId: string): Promise<OperationRecord | undefined> {
-    return structuredClone(this.#operations.get(operationId))
+    return structuredClone(this.#tables.operations.get(operationId))
   }
 
   async unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined> {
-    return structuredClone(this.#unfinished.get(resourceKey({ instanceId, bindingId })))
+    return structuredClone(this.#tables.unfinished.get(resourceKey({ instanceId, bindingId })))
   }
 
   async latestOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined> {
-    return structuredClone(this.#latest.get(resourceKey({ instanceId, bindingId })))
+    return structuredClone(this.#tables.latest.get(resourceKey({ instanceId, bindingId })))
   }
 
   async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
     const plans = new Map<string, { serviceId: string; planId: string }>()
     const add = (serviceId: string, planId: string) =>
       plans.set(JSON.stringify([serviceId, planId]), { serviceId, planId })
-    for (const { instanceId, serviceId, planId, status } of this.#instances.values()) {
+    for (const { instanceId, serviceId, planId, status } of this.#tables.instances.values()) {
       if (status === 'failed') continue
       add(serviceId, planId)
-      const target = this.#unfinished.get(resourceKey({ instanceId }))?.target
+      const target = this.#tables.unfinished.get(resourceKey({ instanceId }))?.target
       if (target !== undefined) add(serviceId, target.planId)
     }
     return [...plans.values()]
   }
 
   async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
-    const result = admit(start, this.#situation(start.operation))
+    const result = admit(start, this.#tables.situation(start.operation))
     if (result !== 'started') return result
-    if (this.#operations.has(start.operation.operationId)) {
+    if (this.#tables.operations.has(start.operation.operationId)) {
       throw new Error(`There is an operation ${start.operation.operationId} already.`)
     }
-    const undo = this.#write(start)
+    const undo = this.#tables.write(start)
     try {
-      await enqueue(structuredClone(this.#operations.get(start.operation.operationId) ?? start.operation), undefined)
+      await enqueue(
+        structuredClone(this.#tables.operations.get(start.operation.operationId) ?? start.operation),
+        undefined
+      )
     } catch (error) {
       undo()
       throw error
@@ -99,12 +97,12 @@ export class MemoryStore implements Store {
   }
 
   async claim(operationId: string): Promise<ClaimResult> {
-    const operation = this.#operations.get(operationId)
+    const operation = this.#tables.operations.get(operationId)
     if (operation?.state !== 'in progress') return { kind: 'finished' }
-    const halted = operation.halts === undefined ? undefined : this.#operations.get(operation.halts)
+    const halted = operation.halts === undefined ? undefined : this.#tables.operations.get(operation.halts)
     if (this.#isLeased(operation) || (halted !== undefined && this.#isLeased(halted))) return { kind: 'held' }
     operation.attempt += 1
-    operation.leaseUntil = this.#nextLease()
+    operation.leaseUntil = this.#tables.nextLease()
     operation.startedAt ??= this.#now()
     return { kind: 'claimed', operation: structuredClone(operation) }
   }
@@ -113,14 +111,15 @@ export class MemoryStore implements Store {
     const operation = this.#fence(claim)
     // A heartbeat that comes after the release must not take the operation back.
     if (operation?.leaseUntil === undefined) return false
-    operation.leaseUntil = this.#nextLease()
+    operation.leaseUntil = this.#tables.nextLease()
     return true
   }
 
   async saveState(claim: Claim, state: JsonObject, bindingId?: string): Promise<void> {
     const { instanceId, bindingId: own } = this.#fenceOrThrow(claim)
     const named = bindingId ?? own
-    const record = named === undefined ? this.#instances.get(instanceId) : this.#bindings.get(instanceId)?.get(named)
+    const record =
+      named === undefined ? this.#tables.instances.get(instanceId) : this.#tables.bindings.get(instanceId)?.get(named)
     if (record !== undefined) Object.assign(record, { state: structuredClone(state), updatedAt: this.#now() })
   }
 
@@ -129,7 +128,7 @@ export class MemoryStore implements Store {
   }
 
   async removeBinding(claim: Claim, bindingId: string): Promise<void> {
-    this.#bindings.get(this.#fenceOrThrow(claim).instanceId)?.delete(bindingId)
+    this.#tables.bindings.get(this.#fenceOrThrow(claim).instanceId)?.delete(bindingId)
   }
 
   async finish(claim: Claim, finish: Finish): Promise<boolean> {
@@ -139,14 +138,14 @@ export class MemoryStore implements Store {
     delete operation.description
     delete operation.leaseUntil
     Object.assign(operation, defined(outcome), { finishedAt: this.#now() })
-    this.#unfinished.delete(resourceKey(operation))
-    if (instance !== undefined) this.#applyToInstance(operation, instance)
-    if (binding !== undefined) this.#applyToBinding(operation, binding)
+    this.#tables.unfinished.delete(resourceKey(operation))
+    if (instance !== undefined) this.#tables.applyToInstance(operation, instance)
+    if (binding !== undefined) this.#tables.applyToBinding(operation, binding)
     return true
   }
 
   async release(claim: Claim, retry?: { description: string }): Promise<void> {
-    const operation = this.#operations.get(claim.operationId)
+    const operation = this.#tables.operations.get(claim.operationId)
     if (operation?.attempt !== claim.attempt) return
     delete operation.leaseUntil
     if (retry !== undefined && operation.state === 'in progress') operation.description = retry.description
@@ -168,7 +167,7 @@ export class MemoryStore implements Store {
   }
 
   async *listResources(provider: string): AsyncGenerator<StoredResource> {
-    for (const { instanceId, status, state, provider: maker } of [...this.#instances.values()]) {
+    for (const { instanceId, status, state, provider: maker } of [...this.#tables.instances.values()]) {
       if (maker !== provider) continue
       yield structuredClone({ instanceId, status, ...(state === undefined ? {} : { state }) })
       for (const binding of await this.listBindings(instanceId)) yield binding
@@ -178,16 +177,16 @@ export class MemoryStore implements Store {
   async abandoned(): Promise<OperationRecord[]> {
     const now = this.#now()
     const wanted = ({ leaseUntil, deadline }: OperationRecord) => (leaseUntil ?? deadline) <= now
-    return structuredClone([...this.#unfinished.values()].filter(wanted))
+    return structuredClone([...this.#tables.unfinished.values()].filter(wanted))
   }
 
   async forgetOperations(before: Date): Promise<number> {
     let forgotten = 0
     for (const [operationId, operation] of this.#operations) {
       if (operation.finishedAt === undefined || operation.finishedAt >= before) continue
-      this.#operations.delete(operationId)
+      this.#tables.operations.delete(operationId)
       const key = resourceKey(operation)
-      if (this.#latest.get(key) === operation) this.#latest.delete(key)
+      if (this.#tables.latest.get(key) === operation) this.#tables.latest.delete(key)
       forgotten += 1
     }
     return forgotten
@@ -208,82 +207,8 @@ export class MemoryStore implements Store {
     this.#listeners.clear()
   }
 
-  #situation({ instanceId, bindingId }: OperationRecord): Situation {
-    return {
-      instance: this.#instances.get(instanceId)?.status,
-      binding: bindingId === undefined ? undefined : this.#bindings.get(instanceId)?.get(bindingId)?.status,
-      unfinished: [...this.#unfinished.values()].filter((other) => other.instanceId === instanceId)
-    }
-  }
-
-  /** Writes an admitted start; returns the way to undo it. */
-  #write(start: Start): () => void {
-    const { operation, insertInstance, insertBinding, retryCreate } = structuredClone(start)
-    const key = resourceKey(operation)
-    const { instanceId, bindingId } = operation
-    const halted = operation.halts === undefined ? undefined : this.#operations.get(operation.halts)
-    const haltedBefore = structuredClone(halted)
-    const latestBefore = this.#latest.get(key)
-
-    if (halted !== undefined) {
-      Object.assign(halted, { state: 'failed', description: HALTED, finishedAt: this.#now() })
-      this.#unfinished.delete(resourceKey(halted))
-    }
-    if (insertInstance !== undefined) this.#instances.set(instanceId, insertInstance)
-    if (insertBinding !== undefined) this.#bindingsOf(instanceId).set(insertBinding.bindingId, insertBinding)
-    const resource =
-      bindingId === undefined ? this.#instances.get(instanceId) : this.#bindings.get(instanceId)?.get(bindingId)
-    const resourceBefore = resource && { status: resource.status, updatedAt: resource.updatedAt }
-    const status = halted !== undefined ? 'failed' : retryCreate === true ? 'creating' : undefined
-    if (resource !== undefined && status !== undefined) Object.assign(resource, { status, updatedAt: this.#now() })
-    if (operation.leaseUntil !== undefined) operation.leaseUntil = this.#nextLease()
-    this.#operations.set(operation.operationId, operation)
-    this.#unfinished.set(key, operation)
-    if (!operation.internal) this.#latest.set(key, operation)
-
-    return () => {
-      this.#operations.delete(operation.operationId)
-      this.#unfinished.delete(key)
-      if (latestBefore === undefined) this.#latest.delete(key)
-      else this.#latest.set(key, latestBefore)
-      if (resource !== undefined) Object.assign(resource, resourceBefore)
-      if (insertInstance !== undefined) this.#instances.delete(instanceId)
-      if (insertBinding !== undefined) this.#bindingsOf(instanceId).delete(insertBinding.bindingId)
-      if (halted === undefined) return
-      delete halted.description
-      delete halted.finishedAt
-      Object.assign(halted, haltedBefore)
-      this.#unfinished.set(resourceKey(halted), halted)
-    }
-  }
-
-  #applyToInstance({ instanceId }: OperationRecord, change: Partial<InstanceRecord> | 'remove'): void {
-    const record = this.#instances.get(instanceId)
-    if (change === 'remove') {
-      this.#instances.delete(instanceId)
-      this.#bindings.delete(instanceId)
-    } else if (record !== undefined) {
-      Object.assign(record, { updatedAt: this.#now() }, defined(change), { instanceId })
-    }
-  }
-
-  #applyToBinding({ instanceId, bindingId }: OperationRecord, change: Partial<BindingRecord> | 'remove'): void {
-    if (bindingId === undefined) return
-    const record = this.#bindings.get(instanceId)?.get(bindingId)
-    if (change === 'remove') this.#bindings.get(instanceId)?.delete(bindingId)
-    else if (record !== undefined) {
-      Object.assign(record, { updatedAt: this.#now() }, defined(change), { instanceId, bindingId })
-    }
-  }
-
-  #bindingsOf(instanceId: string): Map<string, BindingRecord> {
-    const bindings = this.#bindings.get(instanceId) ?? new Map<string, BindingRecord>()
-    this.#bindings.set(instanceId, bindings)
-    return bindings
-  }
-
   #fence({ operationId, attempt }: Claim): OperationRecord | undefined {
-    const operation = this.#operations.get(operationId)
+    const operation = this.#tables.operations.get(operationId)
     return operation?.state === 'in progress' && operation.attempt === attempt ? operation : undefined
   }
 
@@ -296,17 +221,4 @@ export class MemoryStore implements Store {
   #isLeased({ leaseUntil }: OperationRecord): boolean {
     return leaseUntil !== undefined && leaseUntil > this.#now()
   }
-
-  #nextLease(): Date {
-    return new Date(this.#now().getTime() + this.#leaseMs)
-  }
-}
-
-function resourceKey({ instanceId, bindingId }: { instanceId: string; bindingId?: string | undefined }): string {
-  return JSON.stringify(bindingId === undefined ? [instanceId] : [instanceId, bindingId])
-}
-
-/** Without the fields that are `undefined`: absent fields stay as they are. */
-function defined<T extends object>(fields: T): Partial<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
 }

@@ -62,6 +62,17 @@ export class Replica {
     return log.split('\n').some((line) => texts.every((text) => line.includes(text)))
   }
 
+  /** Requests that came in, by process and number, and were never answered. */
+  async unanswered(): Promise<string[]> {
+    const open = new Set<string>()
+    for (const line of (await readFile(this.#logPath, 'utf8')).split('\n')) {
+      const [, pid, request] = /"pid":(\d+),.*"reqId":"([^"]+)"/.exec(line) ?? []
+      if (line.includes('"msg":"incoming request"')) open.add(`${pid} ${request}`)
+      if (line.includes('"msg":"request completed"')) open.delete(`${pid} ${request}`)
+    }
+    return [...open]
+  }
+
   /** Sends a signal that does not end the process. */
   signal(signal: 'SIGSTOP' | 'SIGCONT'): void {
     this.#process?.kill(signal)

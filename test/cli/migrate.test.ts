@@ -4,13 +4,15 @@ import { type TestContext, test } from 'node:test'
 import { testPostgres } from '../helper/postgres.ts'
 import { query, scene } from '../server/broker-process.ts'
 
-const migrations = readdirSync(new URL('../../migrations', import.meta.url)).filter((name) => name.endsWith('.sql'))
+const migrations = readdirSync(new URL('../../migrations', import.meta.url))
+  .filter((name) => name.endsWith('.sql'))
+  .sort()
 
 test('osb migrate: an empty database gets every migration, a second run nothing', async (t) => {
   const url = await (await testPostgres()).createDatabase()
   const first = await migrate(t, url)
   assert.deepEqual(first.end, { code: 0, signal: null })
-  assert.equal(first.stdout, `applied ${migrations.map((name) => name.replace(/\.sql$/, '')).join(', ')}\n`)
+  assert.equal(first.stdout, `applied ${migrations.join(', ')}\n`)
   assert.equal(first.stderr, '')
   assert.deepEqual(await query(url, 'SELECT count(*)::int AS n FROM osb.service_instances'), [{ n: 0 }])
 

@@ -117,9 +117,7 @@ export function catalogOf(plans: readonly JsonObject[], offering: JsonObject = {
   const { services } = testCatalog()
   const [first, ...rest] = services
   assert.ok(first)
-  const [example] = first.plans
-  assert.ok(example)
-  const all = plans.map((plan) => ({ ...example, name: String(plan.id), description: 'A plan', ...plan }))
+  const all = plans.map((plan) => ({ id: '', name: String(plan.id), description: 'A plan', ...plan }))
   return { services: [{ ...first, plans: all, ...offering }, ...rest] }
 }
 

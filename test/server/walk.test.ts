@@ -43,6 +43,11 @@ test('npm start: the lines of the greeting, pasted into a shell, answer 201 201 
 
   const lines = curlLines(broker)
   assert.equal(lines.length, 5)
+  const readme = readFileSync(new URL('../../README.md', import.meta.url), 'utf8')
+  for (const line of lines) {
+    const shown = line.replaceAll(broker.url, 'http://127.0.0.1:8080').replaceAll(file, '.data/credentials')
+    assert.ok(readme.includes(`\n${shown}\n`), `the README lacks ${shown}`)
+  }
   const answers = await paste(lines)
   assert.deepEqual(
     answers.map(({ status }) => status),

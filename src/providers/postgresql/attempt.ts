@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { type Task, Unavailable } from '../../core/provider.ts'
 import { faultOf, logFault } from './faults.ts'
 import type { AdminServer } from './server.ts'
-import type { Session, Work } from './session.ts'
+import { type Session, unlessAborted, type Work } from './session.ts'
 
 /** What a task does on the server, from its beginning; every statement of it can be repeated. */
 export interface Attempt<T> {
@@ -47,7 +47,7 @@ export async function attempt<T>(server: AdminServer, task: Task, work: Attempt<
 }
 
 async function runOnce<T>(server: AdminServer, task: Task, { subject, save, endsBindings, run }: Attempt<T>) {
-  await server.ready()
+  await unlessAborted(server.ready(), task.signal)
   const work: Work = { applicationName: `osb:${subject()}`, signal: task.signal, log: task.log }
   const maintenance = await server.openMaintenance(work)
   try {

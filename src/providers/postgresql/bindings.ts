@@ -1,7 +1,7 @@
 import { Unavailable } from '../../core/provider.ts'
 import { TENANTS } from './bootstrap.ts'
 import { codeOf } from './faults.ts'
-import { type Place, requireUsable } from './instances.ts'
+import { type Place, requireUsable, usability } from './instances.ts'
 import { type BindingState, type InstanceNames, loginName } from './names.ts'
 import type { PlanOptions } from './options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
@@ -16,10 +16,6 @@ export async function createLogin(place: Place, binding: BindingState, options: 
   const login = loginName(binding)
   const quoted = quoteIdentifier(login)
   await requireUsable(maintenance, names)
-  // An attempt that raised the limit to get in and crashed left it raised
-  if ((await connectionLimit(maintenance, names.database)) !== options.connection_limit) {
-    await setConnectionLimit(maintenance, names.database, options.connection_limit)
-  }
   await createRoles(maintenance, [login])
   await maintenance.query(`ALTER ROLE ${quoted} CONNECTION LIMIT ${options.connection_limit.toFixed(0)}`)
   await maintenance.query(`GRANT ${quoteIdentifier(TENANTS)} TO ${quoted}`)
@@ -31,6 +27,10 @@ export async function createLogin(place: Place, binding: BindingState, options: 
   const verifier = quoteLiteral(await scramVerifier(binding.password))
   await maintenance.query(`ALTER ROLE ${quoted} LOGIN PASSWORD ${verifier} VALID UNTIL 'infinity'`)
   await tryLogin(place, binding)
+  // Attempts that crashed, or ran side by side, may have left the limit raised that they raised to get in
+  if ((await connectionLimit(maintenance, names.database)) !== options.connection_limit) {
+    await setConnectionLimit(maintenance, names.database, options.connection_limit)
+  }
 }
 
 /** Its sessions act as the owner from the start, so that every binding can change what any other made. */
@@ -66,7 +66,7 @@ async function letRead({ server, maintenance, names }: Place, login: string, str
 }
 
 /** Logins that own something in the database themselves. Their default privileges count as owned, and stay. */
-export async function loginsWithObjects(maintenance: Session, names: InstanceNames): Promise<string[]> {
+async function loginsWithObjects(maintenance: Session, names: InstanceNames): Promise<string[]> {
   const rows = await maintenance.query<{ rolname: string }>(
     `SELECT DISTINCT r.rolname::text FROM pg_shdepend s
      JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
@@ -110,5 +110,12 @@ async function tryLogin({ server, maintenance, names }: Place, binding: BindingS
 /** Revokes a binding; succeeds when there is nothing left of it. Its objects stay, with the owner. */
 export async function removeLogin({ server, maintenance, names }: Place, login: string): Promise<void> {
   await disableLogin(maintenance, names, login)
+  if ((await usability(maintenance, names)) === 'closed') {
+    // Nobody gets in to take the login's objects; it is revoked, and the removal of the instance drops it
+    return maintenance.work.log.warn(
+      { login },
+      'The login stays, without rights, until its closed database is removed.'
+    )
+  }
   await dropRole(server, maintenance, { names, role: login })
 }

@@ -14,7 +14,7 @@ const DEFAULT_BROKER_NAME = 'fastify-open-service-broker'
 export async function describeBinding(
   server: AdminServer,
   options: PostgresqlProviderOptions,
-  { task, binding, tls }: { task: BindTask; binding: BindingState; tls: boolean }
+  { task, binding, tls }: { task: Pick<BindTask, 'context' | 'endpoints'>; binding: BindingState; tls: boolean }
 ): Promise<Bound> {
   const host = options.publicHost ?? server.url.host
   const port = options.publicPort ?? server.url.port

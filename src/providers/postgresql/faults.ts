@@ -36,10 +36,11 @@ const faults = new Map<string, Fault>([
     unreachable,
     'ECONNREFUSED ECONNRESET EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN ENOENT 57P01 57P02 57P03 08'
   ),
-  // 42704, 2BP01 and 3D000: another task dropped or granted something between our look and our statement
-  ...entries(raced, 'XX000 40001 40P01 42710 42704 2BP01 3D000 23505 42P04 55006'),
+  // 42704, 2BP01 and 3D000: another task dropped or granted something between our look and our statement;
+  // 55000: the database of another instance, in which ours has rights, is being removed
+  ...entries(raced, 'XX000 40001 40P01 42710 42704 2BP01 3D000 23505 42P04 55000 55006'),
   ...entries(full, '53300'),
-  ...entries(locked, '55P03 55000'),
+  ...entries(locked, '55P03'),
   ...entries(exhausted, '53'),
   ...entries(refused, '28'),
   ...entries(forbidden, '42501'),

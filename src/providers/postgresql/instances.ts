@@ -67,18 +67,23 @@ export async function applyPlan(maintenance: Session, names: InstanceNames, opti
  * @throws {Rejected} 500 when the database is gone or being removed: nothing that the platform could do with 404 or
  * 410 would be right, and trying again does not bring it back
  */
-export async function requireUsable(maintenance: Session, { database }: InstanceNames): Promise<void> {
+export async function requireUsable(maintenance: Session, names: InstanceNames): Promise<void> {
+  const usable = await usability(maintenance, names)
+  if (usable === 'gone') throw new Rejected(500, 'The database of this service instance no longer exists.')
+  if (usable === 'closed') throw new Rejected(500, 'The database of this service instance is closed.')
+}
+
+/** A removal that did not end leaves the database closed, or invalid (-2) when it was interrupted. */
+export async function usability(
+  maintenance: Session,
+  { database }: InstanceNames
+): Promise<'open' | 'closed' | 'gone'> {
   const [row] = await maintenance.query<{ open: boolean }>(
     'SELECT datallowconn AND datconnlimit <> -2 AS open FROM pg_database WHERE datname = $1',
     [database]
   )
-  if (row?.open === true) return
-  throw new Rejected(
-    500,
-    row === undefined
-      ? 'The database of this service instance no longer exists.'
-      : 'The database of this service instance is closed.'
-  )
+  if (row === undefined) return 'gone'
+  return row.open ? 'open' : 'closed'
 }
 
 /**

@@ -110,12 +110,8 @@ async function inLockedTransaction<T>(
   { schema }: Tables,
   work: (client: PoolClient) => Promise<T>
 ): Promise<T> {
-  const client = await connect(pool)
-  let broken: Error | undefined
-  const onError = (error: Error) => {
-    broken = error
-  }
-  client.on('error', onError)
+  const checkout = await connect(pool)
+  const { client } = checkout
   try {
     // A migration takes as long as it takes, but it waits for nobody for ever.
     await client.query("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
@@ -126,12 +122,11 @@ async function inLockedTransaction<T>(
     return result
   } catch (error) {
     await client.query('ROLLBACK').catch((trouble: Error) => {
-      broken = trouble
+      checkout.broken = trouble
     })
     throw asUnavailable(error)
   } finally {
-    client.release(broken)
-    client.off('error', onError)
+    checkout.release()
   }
 }
 

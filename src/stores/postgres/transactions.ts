@@ -63,21 +63,18 @@ export async function inTransaction<T>(pool: Pool, work: (sql: SqlTransaction) =
   })
 }
 
-interface Checkout {
+/** A connection on loan from the pool. */
+export interface Checkout {
   readonly client: PoolClient
   /** Why the connection must not go back to the pool. */
   broken?: Error
+  /** Gives it back. */
+  release(): void
 }
 
 async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>): Promise<T> {
   const until = Date.now() + CALL_MS
-  const checkout: Checkout = { client: await connect(pool) }
-  const { client } = checkout
-  const onError = (error: Error) => {
-    checkout.broken = error
-  }
-  // The pool takes its listener off while a client is checked out; a connection lost then would end the process.
-  client.on('error', onError)
+  const checkout = await connect(pool)
   try {
     return await within(until - Date.now(), work(checkout), () => {
       checkout.broken = new Error('timeout expired')
@@ -89,9 +86,7 @@ async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T
     if (isLost(error)) checkout.broken = toError(error)
     throw asUnavailable(error)
   } finally {
-    // `release` puts the listener of the pool back before ours goes. With an error it closes the connection.
-    client.release(checkout.broken)
-    client.off('error', onError)
+    checkout.release()
   }
 }
 
@@ -99,7 +94,7 @@ async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T
  * A connection of the pool, which waits for ever unless it was told otherwise, and it is not ours to tell.
  * @throws {Unavailable}
  */
-export function connect(pool: Pool): Promise<PoolClient> {
+export function connect(pool: Pool): Promise<Checkout> {
   return new Promise((resolve, reject) => {
     let late = false
     const timer = setTimeout(() => {
@@ -110,9 +105,27 @@ export function connect(pool: Pool): Promise<PoolClient> {
       clearTimeout(timer)
       if (client === undefined) reject(asUnavailable(error))
       else if (late) release()
-      else resolve(client)
+      // Here and not a microtask later: one network packet can hold the end of the login and a FATAL error.
+      else resolve(checkoutOf(client))
     })
   })
+}
+
+function checkoutOf(client: PoolClient): Checkout {
+  const onError = (error: Error) => {
+    checkout.broken = error
+  }
+  // The pool takes its listener off while a client is checked out; a connection lost then would end the process.
+  client.on('error', onError)
+  const checkout: Checkout = {
+    client,
+    release() {
+      // The pool puts its listener back before ours goes. With an error it closes the connection.
+      client.release(checkout.broken)
+      client.off('error', onError)
+    }
+  }
+  return checkout
 }
 
 async function within<T>(ms: number, work: Promise<T>, onTimeout: () => Error): Promise<T> {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Client, escapeLiteral } from 'pg'
-import { StaleAttempt, Unavailable } from '../../../src/core/provider.ts'
+import { Rejected, StaleAttempt, Unavailable } from '../../../src/core/provider.ts'
 import {
   adminKinds,
   cleanUp,
@@ -148,6 +148,20 @@ test('deprovision: a database whose drop was interrupted is dropped', async (t) 
   await instance.provision()
   await instance.bind('b')
   await sql('UPDATE pg_database SET datconnlimit = -2 WHERE datname = $1', [instance.database])
+  await instance.deprovision()
+  assert.deepEqual(await leftovers(sql, instance.token), [])
+})
+
+test('unbind: in a database that is closed revokes the login and leaves it to the removal', async (t) => {
+  const { provider, sql } = await setUp(t)
+  const instance = new Instance(provider)
+  await instance.provision()
+  const uri = await instance.uri('b')
+  await sql(`ALTER DATABASE ${instance.database} ALLOW_CONNECTIONS false`)
+  await instance.unbind('b')
+  await assert.rejects(instance.bind('c'), (error) => error instanceof Rejected && error.status === 500)
+  await sql(`ALTER DATABASE ${instance.database} ALLOW_CONNECTIONS true`)
+  await assert.rejects(connect(t, uri), { code: '28P01' })
   await instance.deprovision()
   assert.deepEqual(await leftovers(sql, instance.token), [])
 })

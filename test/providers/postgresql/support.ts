@@ -76,13 +76,13 @@ async function makePlainAdmin(sql: Scene['sql'], rootUrl: string): Promise<strin
   const [known] = await sql('SELECT 1 FROM pg_roles WHERE rolname = $1', [name])
   if (known === undefined) {
     await sql(`CREATE ROLE ${name} LOGIN CREATEDB CREATEROLE PASSWORD 'plain'`)
-    await sql(`DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'osb_tenant')
-               THEN CREATE ROLE osb_tenant NOLOGIN; END IF; END $$`)
-    await sql(`GRANT osb_tenant TO ${name} WITH ADMIN OPTION`)
     await sql(`GRANT pg_signal_backend TO ${name}`)
     await sql('REVOKE CONNECT, TEMPORARY ON DATABASE postgres, template1 FROM PUBLIC')
     await sql(`GRANT CONNECT ON DATABASE postgres TO ${name}`)
   }
+  // Made by the superuser when its tests ran first; on a fresh server the admin makes it itself
+  const [tenants] = await sql(`SELECT 1 FROM pg_roles WHERE rolname = 'osb_tenant'`)
+  if (tenants !== undefined) await sql(`GRANT osb_tenant TO ${name} WITH ADMIN OPTION`)
   const url = new URL(rootUrl)
   url.username = name
   url.password = 'plain'

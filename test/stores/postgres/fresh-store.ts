@@ -23,7 +23,6 @@ export async function freshStore(t: TestContext, sealer = newSealer()) {
   const database = await freshDatabase(t)
   await migrate(database.pool)
   const store = new PostgresStore(database.pool, { sealer })
-  // Hooks run in the order of their registration; the listener must not outlive the pools either way.
   t.after(() => store.close())
   return { ...database, store, sealer }
 }

@@ -1,0 +1,106 @@
+import type { BindingRecord, InstanceRecord, OperationRecord, Start } from '../core/store.ts'
+import { HALTED, type Situation } from './admission.ts'
+
+/** The records of a {@link MemoryStore}, and the writes that touch several of them. Nothing in here waits. */
+export class MemoryTables {
+  readonly instances = new Map<string, InstanceRecord>()
+  readonly bindings = new Map<string, Map<string, BindingRecord>>()
+  readonly operations = new Map<string, OperationRecord>()
+  /** By resource: spares a walk over a week of operations. */
+  readonly unfinished = new Map<string, OperationRecord>()
+  readonly latest = new Map<string, OperationRecord>()
+  readonly #now: () => Date
+  readonly #leaseMs: number
+
+  constructor(now: () => Date, leaseMs: number) {
+    this.#now = now
+    this.#leaseMs = leaseMs
+  }
+
+  situation({ instanceId, bindingId }: OperationRecord): Situation {
+    return {
+      instance: this.instances.get(instanceId)?.status,
+      binding: bindingId === undefined ? undefined : this.bindings.get(instanceId)?.get(bindingId)?.status,
+      unfinished: [...this.unfinished.values()].filter((other) => other.instanceId === instanceId)
+    }
+  }
+
+  /** Writes an admitted start; returns the way to undo it. */
+  write(start: Start): () => void {
+    const { operation, insertInstance, insertBinding, retryCreate } = structuredClone(start)
+    const key = resourceKey(operation)
+    const { instanceId, bindingId } = operation
+    const halted = operation.halts === undefined ? undefined : this.operations.get(operation.halts)
+    const haltedBefore = structuredClone(halted)
+    const latestBefore = this.latest.get(key)
+
+    if (halted !== undefined) {
+      Object.assign(halted, { state: 'failed', description: HALTED, finishedAt: this.#now() })
+      this.unfinished.delete(resourceKey(halted))
+    }
+    if (insertInstance !== undefined) this.instances.set(instanceId, insertInstance)
+    if (insertBinding !== undefined) this.#bindingsOf(instanceId).set(insertBinding.bindingId, insertBinding)
+    const resource =
+      bindingId === undefined ? this.instances.get(instanceId) : this.bindings.get(instanceId)?.get(bindingId)
+    const resourceBefore = resource && { status: resource.status, updatedAt: resource.updatedAt }
+    const status = halted !== undefined ? 'failed' : retryCreate === true ? 'creating' : undefined
+    if (resource !== undefined && status !== undefined) Object.assign(resource, { status, updatedAt: this.#now() })
+    if (operation.leaseUntil !== undefined) operation.leaseUntil = this.nextLease()
+    this.operations.set(operation.operationId, operation)
+    this.unfinished.set(key, operation)
+    if (!operation.internal) this.latest.set(key, operation)
+
+    return () => {
+      this.operations.delete(operation.operationId)
+      this.unfinished.delete(key)
+      if (latestBefore === undefined) this.latest.delete(key)
+      else this.latest.set(key, latestBefore)
+      if (resource !== undefined) Object.assign(resource, resourceBefore)
+      if (insertInstance !== undefined) this.instances.delete(instanceId)
+      if (insertBinding !== undefined) this.#bindingsOf(instanceId).delete(insertBinding.bindingId)
+      if (halted === undefined) return
+      delete halted.description
+      delete halted.finishedAt
+      Object.assign(halted, haltedBefore)
+      this.unfinished.set(resourceKey(halted), halted)
+    }
+  }
+
+  applyToInstance({ instanceId }: OperationRecord, change: Partial<InstanceRecord> | 'remove'): void {
+    const record = this.instances.get(instanceId)
+    if (change === 'remove') {
+      this.instances.delete(instanceId)
+      this.bindings.delete(instanceId)
+    } else if (record !== undefined) {
+      Object.assign(record, { updatedAt: this.#now() }, defined(change), { instanceId })
+    }
+  }
+
+  applyToBinding({ instanceId, bindingId }: OperationRecord, change: Partial<BindingRecord> | 'remove'): void {
+    if (bindingId === undefined) return
+    const record = this.bindings.get(instanceId)?.get(bindingId)
+    if (change === 'remove') this.bindings.get(instanceId)?.delete(bindingId)
+    else if (record !== undefined) {
+      Object.assign(record, { updatedAt: this.#now() }, defined(change), { instanceId, bindingId })
+    }
+  }
+
+  #bindingsOf(instanceId: string): Map<string, BindingRecord> {
+    const bindings = this.bindings.get(instanceId) ?? new Map<string, BindingRecord>()
+    this.bindings.set(instanceId, bindings)
+    return bindings
+  }
+
+  nextLease(): Date {
+    return new Date(this.#now().getTime() + this.#leaseMs)
+  }
+}
+
+export function resourceKey({ instanceId, bindingId }: { instanceId: string; bindingId?: string | undefined }): string {
+  return JSON.stringify(bindingId === undefined ? [instanceId] : [instanceId, bindingId])
+}
+
+/** Without the fields that are `undefined`: absent fields stay as they are. */
+export function defined<T extends object>(fields: T): Partial<T> {
+  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
+}

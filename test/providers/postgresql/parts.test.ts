@@ -1,0 +1,111 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { Value } from '@sinclair/typebox/value'
+import { AdminUrl } from '../../../src/providers/postgresql/admin-url.ts'
+import { describeBinding } from '../../../src/providers/postgresql/credentials.ts'
+import { faultOf, ServerUnfit } from '../../../src/providers/postgresql/faults.ts'
+import { instanceNames, newBindingState, newInstanceState } from '../../../src/providers/postgresql/names.ts'
+import { PlanOptionsSource, planOptions } from '../../../src/providers/postgresql/options.ts'
+import { quoteIdentifier, quoteLiteral } from '../../../src/providers/postgresql/quoting.ts'
+import { scramVerifier } from '../../../src/providers/postgresql/scram.ts'
+import { AdminServer } from '../../../src/providers/postgresql/server.ts'
+
+test('quoting: a name or a value cannot end its quotes', () => {
+  assert.equal(quoteIdentifier('a"; DROP'), '"a""; DROP"')
+  assert.equal(quoteLiteral(`it's \\ x`), ` E'it''s \\\\ x'`)
+  for (const name of ['', 'a\0b', 'x'.repeat(64)]) assert.throws(() => quoteIdentifier(name))
+  assert.throws(() => quoteLiteral('a\0b'))
+})
+
+test('scram: a verifier has the form that PostgreSQL takes, and a salt of its own', async () => {
+  const [one, two] = [await scramVerifier('secret'), await scramVerifier('secret')]
+  assert.match(one, /^SCRAM-SHA-256\$4096:[A-Za-z0-9+/]{22}==\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$/)
+  assert.notEqual(one, two)
+})
+
+test('names: tokens fill the alphabet, and nothing is longer than PostgreSQL takes', () => {
+  const { token } = newInstanceState()
+  assert.match(token, /^[a-z2-7]{20}$/)
+  const names = instanceNames({ token })
+  assert.deepEqual(names, {
+    token,
+    database: `osb_d_${token}`,
+    owner: `osb_o_${token}`,
+    reader: `osb_r_${token}`,
+    loginPrefix: `osb_b_${token}_`
+  })
+})
+
+test('options: defaults fill in, and what is unknown or misshapen is refused', () => {
+  assert.deepEqual(planOptions({ work_mem: '8MB' }), {
+    connection_limit: 10,
+    statement_timeout: '0',
+    idle_in_transaction_session_timeout: '60s',
+    work_mem: '8MB'
+  })
+  for (const wrong of [
+    { connection_limit: 0 },
+    { statement_timeout: '5 minutes' },
+    { work_mem: '4mb' },
+    { other: 1 }
+  ]) {
+    assert.equal(Value.Check(PlanOptionsSource, wrong), false)
+    assert.throws(() => planOptions(wrong))
+  }
+})
+
+test('admin URL: session settings are dropped, and the parts bindings are told are found', () => {
+  const url = new AdminUrl('postgresql://a:p%40@db.example:6432/postgres?options=-c%20role%3Dx&application_name=y')
+  assert.equal(url.toString(), 'postgresql://a:p%40@db.example:6432/postgres')
+  assert.equal(url.toDatabase('osb_d_x'), 'postgresql://a:p%40@db.example:6432/osb_d_x')
+  const login = { database: 'd', username: 'u', password: 'w' }
+  assert.equal(url.toLogin(login), 'postgresql://u:w@db.example:6432/d')
+  const socket = new AdminUrl('postgresql:///postgres?host=/run/postgresql&user=a')
+  assert.deepEqual([socket.host, socket.port], ['localhost', 5432])
+  assert.equal(new AdminUrl('postgresql://[::1]:1/postgres').host, '::1')
+  const secured = new AdminUrl('postgresql://h/postgres?sslmode=verify-full', '/ca.pem')
+  assert.match(secured.toString(), /sslrootcert=%2Fca.pem$/)
+  assert.throws(() => new AdminUrl('not a url with a p4ssword'), /^Error: The PostgreSQL admin URL is not a URL.$/)
+})
+
+test('faults: each kind is told apart', () => {
+  const fault = (code: string) => faultOf(Object.assign(new Error('x'), { code }))
+  assert.equal(fault('08006')?.description, fault('ECONNREFUSED')?.description)
+  assert.equal(fault('53300')?.retry, true)
+  assert.equal(fault('53100')?.alarm, true)
+  assert.equal(fault('55P03')?.retry, false)
+  assert.equal(fault('42601'), undefined)
+  assert.equal(faultOf(new Error('Connection terminated unexpectedly'))?.retry, true)
+  assert.equal(faultOf(new ServerUnfit('too old'))?.description, 'too old')
+  assert.equal(faultOf('no error'), undefined)
+})
+
+test('credentials: with TLS and an authority say verify-full, with the root as the platform reads it', async (t) => {
+  const folder = await mkdtemp(join(tmpdir(), 'osb-test-ca-'))
+  t.after(() => rm(folder, { recursive: true }))
+  const caFile = join(folder, 'ca.pem')
+  await writeFile(caFile, 'PEM')
+  const options = { adminUrl: 'postgresql://a@[::1]/postgres', caFile, publicHost: '2001:db8::1', publicPort: 6432 }
+  const binding = newBindingState(newInstanceState().token, 'reader')
+  const describe = (
+    platform: string | undefined,
+    tls = true,
+    from: typeof options | { adminUrl: string } = options
+  ) => {
+    const task = { context: platform === undefined ? {} : { platform }, endpoints: false }
+    return describeBinding(new AdminServer(from), from, { task, binding, tls })
+  }
+  const { credentials = {}, endpoints } = await describe('cloudfoundry')
+  assert.equal(endpoints, undefined)
+  assert.match(String(credentials.uri), /@\[2001:db8::1\]:6432\/osb_d_.*\?sslmode=verify-full$/)
+  assert.deepEqual([credentials.certificates, credentials['root.crt'], credentials.sslrootcert], ['PEM', 'PEM', 'PEM'])
+  assert.deepEqual([credentials.role, credentials.read_only], ['reader', true])
+  assert.equal((await describe('kubernetes')).credentials?.sslrootcert, 'root.crt')
+  assert.equal((await describe(undefined)).credentials?.sslrootcert, undefined)
+  assert.equal((await describe('kubernetes', false)).credentials?.sslmode, 'disable')
+  const unverified = (await describe('kubernetes', true, { adminUrl: options.adminUrl })).credentials
+  assert.deepEqual([unverified?.sslmode, unverified?.certificates], ['require', undefined])
+})
