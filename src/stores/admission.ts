@@ -24,7 +24,7 @@ export function admit(start: Start, situation: Situation): StartResult {
   if (!createsWhatIsMissing(start, situation)) return 'changed'
   const { halts } = start.operation
   const inTheWay = situation.unfinished.filter((other) => excludes(start.operation, other))
-  if (inTheWay.some((other) => other.operationId !== halts)) return 'busy'
+  if (inTheWay.some((other) => other.operationId !== halts)) return wasJustMade(start, inTheWay) ? 'changed' : 'busy'
   if (halts !== undefined && !inTheWay.some((other) => isCreate(other))) return 'changed'
   return resourceFits(start, situation) ? 'started' : 'changed'
 }
@@ -34,6 +34,12 @@ function createsWhatIsMissing(start: Start, { instance, binding }: Situation): b
   if (start.insertBinding !== undefined && binding !== undefined) return false
   if (start.retryCreate !== true) return true
   return (start.operation.bindingId === undefined ? instance : binding) === 'failed'
+}
+
+/** The id was free a moment ago, and now an operation works on it: the create of it was committed in between. */
+function wasJustMade(start: Start, inTheWay: Situation['unfinished']): boolean {
+  if (start.insertInstance === undefined && start.insertBinding === undefined) return false
+  return inTheWay.some((other) => other.bindingId === start.operation.bindingId)
 }
 
 /** Operations on an instance exclude all others on it and its bindings; bindings may change side by side. */

@@ -182,7 +182,7 @@ export class MemoryStore implements Store {
 
   async forgetOperations(before: Date): Promise<number> {
     let forgotten = 0
-    for (const [operationId, operation] of this.#operations) {
+    for (const [operationId, operation] of this.#tables.operations) {
       if (operation.finishedAt === undefined || operation.finishedAt >= before) continue
       this.#tables.operations.delete(operationId)
       const key = resourceKey(operation)

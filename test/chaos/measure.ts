@@ -1,8 +1,14 @@
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Measures, type Sample } from './measures.ts'
 import { openScene } from './scene.ts'
 
 /* npm run chaos:measure: the table of docs/operations.md, on three replicas and a server with fsync. */
 
+const IDLE_MS = 30_000
+
+await printIdleStatements()
 const scene = await openScene(3)
 const measures = await Measures.open(scene)
 try {
@@ -18,6 +24,22 @@ try {
 } finally {
   await measures.close()
   await scene.close({ keep: false })
+}
+
+/** What one replica with nothing to do asks of its database. */
+async function printIdleStatements(): Promise<void> {
+  const idle = await openScene(1, { log_statement: 'all' })
+  try {
+    const log = join(idle.folder, 'postgresql', 'postgres.log')
+    const count = async () => (await readFile(log, 'utf8')).split(/LOG: {2}(?:execute|statement)/).length
+    await sleep(10_000)
+    const before = await count()
+    await sleep(IDLE_MS)
+    const perSecond = ((await count()) - before) / (IDLE_MS / 1000)
+    console.log(`idle: ${perSecond.toFixed(1)} statements a second\n`)
+  } finally {
+    await idle.close({ keep: false })
+  }
 }
 
 function print(name: string, samples: Sample[]): void {

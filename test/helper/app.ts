@@ -75,6 +75,7 @@ export function testCatalog(): CatalogSource {
 
 export interface TestAppOptions extends Partial<OpenServiceBrokerOptions> {
   readonly testStore?: TestStore
+  readonly prefix?: string
 }
 
 /** A broker of its own for one test, closed by itself. */

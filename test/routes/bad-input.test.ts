@@ -2,6 +2,8 @@ import assert from 'node:assert/strict'
 import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import type { FastifyInstance } from 'fastify'
+import { readEnvironment } from '../../src/config.ts'
+import { startBroker } from '../../src/server.ts'
 import { buildApp, headers, ids, provisionBody, testStores } from '../helper/app.ts'
 import { answered, onePlatform, Platform, refused } from './support.ts'
 
@@ -37,7 +39,10 @@ function exchange(port: number, text: string): Promise<Raw> {
       const all = Buffer.concat(chunks).toString('utf8')
       const [head = '', ...rest] = all.split('\r\n\r\n')
       const [first = '', ...lines] = head.split('\r\n')
-      const fields = lines.map((line) => [line.split(':')[0]?.toLowerCase() ?? '', line.split(': ').slice(1).join(': ')])
+      const fields = lines.map((line) => [
+        line.split(':')[0]?.toLowerCase() ?? '',
+        line.split(': ').slice(1).join(': ')
+      ])
       socket.destroy()
       resolve({ status: Number(first.split(' ')[1]), headers: Object.fromEntries(fields), body: rest.join('\r\n\r\n') })
     }
@@ -222,7 +227,7 @@ test('any route: ids that cannot be are answered 4xx with a description, over re
     assert.ok(JSON.parse(answer).description, answer)
   }
   // Ids at the limit, and ids that look like paths, are ids.
-  for (const id of [long(255), '..%2f..%2fetc', '%E2%9C%93', "a'b\"c;--", '__proto__', 'constructor']) {
+  for (const id of [long(255), '..%2f..%2fetc', '%E2%9C%93', 'a\'b"c;--', '__proto__', 'constructor']) {
     const path = `/v2/service_instances/${id.replaceAll('"', '%22')}`
     const withBody = { 'content-type': 'application/json', 'content-length': body.length }
     assert.equal((await raw(head(`PUT ${path}`, withBody) + body)).status, 201, id)
@@ -376,8 +381,6 @@ test('any route: unknown paths and methods answer 404 with a description below t
 })
 
 test('any route: unknown paths of a server of our own answer 404 with a description', async (t) => {
-  const { readEnvironment } = await import('../../src/config.ts')
-  const { startBroker } = await import('../../src/server.ts')
   const broker = await startBroker(
     readEnvironment({
       BROKER_STORAGE: 'memory',
@@ -400,7 +403,7 @@ test('any route: unknown paths of a server of our own answer 404 with a descript
   assert.equal(reply.headers.get('x-broker-api-request-identity'), 'one')
 })
 
-test('PUT instance: what is not valid UTF-8, or shorter or longer than announced, answers 400', async (t) => {
+test('PUT instance: a body that is not valid UTF-8 answers 400', async (t) => {
   const { app, raw } = await listening(t)
   const body = JSON.stringify(provisionBody(ids.plans.sync, { parameters: { a: '?' } }))
   const invalid = body.replace('?', '\xff\xfe')

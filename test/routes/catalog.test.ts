@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { InjectOptions } from 'fastify'
 import { buildApp, headers, testCatalog } from '../helper/app.ts'
 import { answered, onePlatform, refused } from './support.ts'
 
@@ -85,7 +86,7 @@ test('any route: the request identity is echoed on every answer', async (t) => {
   const identity = { 'x-broker-api-request-identity': '26969dfe-7d68-4ee2-b0d6-3a6e9c4f5d2c' }
   const all = { ...headers, ...identity }
   const instance = '/osb/v2/service_instances/i-1'
-  const cases: [number, Parameters<typeof app.inject>[0] & object][] = [
+  const cases: [number, InjectOptions][] = [
     [200, { url: '/osb/v2/catalog', headers: all }],
     [401, { url: '/osb/v2/catalog', headers: identity }],
     [412, { url: '/osb/v2/catalog', headers: { authorization: headers.authorization, ...identity } }],

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Rejected } from '../../src/core/provider.ts'
 import { bindBody, deleteQuery, ids, provisionBody, testStores } from '../helper/app.ts'
 import { ScriptedProvider } from '../helper/scripted-provider.ts'
 import {
@@ -118,7 +119,6 @@ test('GET last_operation: running shows the progress of the provider and Retry-A
 })
 
 test('GET last_operation: failed update carries the flags of the refusal, other operations none', async (t) => {
-  const { Rejected } = await import('../../src/core/provider.ts')
   const reject = async () => {
     throw new Rejected(422, 'It is too full.', { instanceUsable: true, updateRepeatable: false })
   }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Rejected } from '../../src/core/provider.ts'
 import { deleteQuery, headers, ids, provisionBody, testStores } from '../helper/app.ts'
 import { ScriptedProvider, until } from '../helper/scripted-provider.ts'
 import {
@@ -70,10 +71,11 @@ for (const testStore of testStores) {
     for (const name of ['constructor', 'toString', 'valueOf', 'hasOwnProperty', 'toJSON', 'then']) {
       for (const value of ['text', { of: 'object' }]) {
         const id = `${name}-${typeof value}`
-        const body = provisionBody(plans.sync, { parameters: { [name]: value, nested: { [name]: value } } })
+        const parameters = { [name]: value, nested: { [name]: value } }
+        const body = provisionBody(plans.sync, { parameters })
         answered(await platform.provision(id, body), 201, {})
         answered(await platform.provision(id, body), 200, {})
-        assert.deepEqual(answered(await platform.fetch(id), 200).parameters, body.parameters)
+        assert.deepEqual(answered(await platform.fetch(id), 200).parameters, parameters)
         const other = { ...body, parameters: { [name]: value, nested: { [name]: 'another' } } }
         refused(await platform.provision(id, other), 409, /exists already/)
       }
@@ -164,7 +166,7 @@ for (const testStore of testStores) {
     let failing = true
     const provider = new ScriptedProvider({
       provision: async () => {
-        if (failing) throw new (await import('../../src/core/provider.ts')).Rejected(500, 'No room is left.')
+        if (failing) throw new Rejected(500, 'No room is left.')
       }
     })
     const catalog = catalogOf([planOf(plans.sync, { mode: 'either' })])

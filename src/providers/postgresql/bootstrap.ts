@@ -64,7 +64,8 @@ async function prepare(pool: Pool, stateDatabase: string | undefined): Promise<S
   return { tls: facts.tls }
 }
 
-function refuseUnfit({ version, version_text, may_create }: Facts): void {
+/** @throws {ServerUnfit} when the server is too old or the admin's rights do not suffice */
+export function refuseUnfit({ version, version_text, may_create }: Omit<Facts, 'superuser' | 'tls'>): void {
   const major = Math.floor(version / 10000)
   if (major < OLDEST_MAJOR || version < (MINIMUM_VERSIONS.get(major) ?? 0)) {
     throw new ServerUnfit(

@@ -6,8 +6,8 @@ import { Rejected } from '../../core/provider.ts'
 /** How `postgresqlProvider` finds its server and what it tells bindings. */
 export interface PostgresqlProviderOptions {
   /**
-   * The admin's URL, naming the maintenance database (usually `postgres`). A function is asked anew whenever
-   * connections are opened, for a server whose port is known only once it runs.
+   * The admin's URL, naming the maintenance database (usually `postgres`). A function is not called before the first
+   * connection is needed: for a server whose port is known only once it runs.
    */
   adminUrl: string | (() => string)
   /** Host that bindings are told. Default: the admin URL's. */

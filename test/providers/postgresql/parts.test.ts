@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import { Value } from '@sinclair/typebox/value'
 import { AdminUrl } from '../../../src/providers/postgresql/admin-url.ts'
+import { refuseUnfit } from '../../../src/providers/postgresql/bootstrap.ts'
 import { describeBinding } from '../../../src/providers/postgresql/credentials.ts'
 import { faultOf, ServerUnfit } from '../../../src/providers/postgresql/faults.ts'
 import { instanceNames, newBindingState, newInstanceState } from '../../../src/providers/postgresql/names.ts'
@@ -81,6 +82,13 @@ test('faults: each kind is told apart', () => {
   assert.equal(faultOf(new Error('Connection terminated unexpectedly'))?.retry, true)
   assert.equal(faultOf(new ServerUnfit('too old'))?.description, 'too old')
   assert.equal(faultOf('no error'), undefined)
+})
+
+test('server: versions that lose or ignore the role of a login are refused', () => {
+  const check = (version: number, may_create = true) => refuseUnfit({ version, version_text: 'X', may_create })
+  for (const version of [140022, 150009, 160005, 170001]) assert.throws(() => check(version), /has version X; needed/)
+  for (const version of [150010, 160006, 170002, 180000, 190000]) check(version)
+  assert.throws(() => check(180000, false), ServerUnfit)
 })
 
 test('credentials: with TLS and an authority say verify-full, with the root as the platform reads it', async (t) => {
