@@ -25,6 +25,9 @@ interface OperationJob {
 const QUEUE = 'operations'
 /** pg-boss takes no shorter one; a dead worker's job is somebody else's after it. */
 const HEARTBEAT_SECONDS = 10
+/** The sweep of leases is quicker to see a dead worker; pg-boss must see it all the same, for its job. */
+const SUPERVISE_SECONDS = 10
+const STANDBY_SECONDS = 15
 /** How often an unlistened queue is looked at: retries and takeovers send no notification. */
 const POLL_SECONDS = 1
 /** All workers but the first are woken, by a notification or by a busy neighbour. */
@@ -62,8 +65,8 @@ export class PgBossRunner implements Runner {
       max: 4,
       application_name: 'osb-jobs',
       useListenNotify: true,
-      superviseIntervalSeconds: 2,
-      monitorIntervalSeconds: 2,
+      superviseIntervalSeconds: SUPERVISE_SECONDS,
+      monitorIntervalSeconds: SUPERVISE_SECONDS,
       maintenanceIntervalSeconds: 600,
       registerInstance: false,
       openTelemetry: { enabled: false }
@@ -75,7 +78,9 @@ export class PgBossRunner implements Runner {
 
   readonly enqueue = async (operation: OperationRecord, transaction: Transaction): Promise<void> => {
     if (!this.#started) throw new Unavailable('The broker is not ready to take operations yet.')
-    await this.#send(operation.operationId, resourceKey(operation), { db: asDatabase(transaction) })
+    // A request that goes on in the background works on it: the job stands by.
+    const standby = operation.attempt > 0 ? { startAfter: STANDBY_SECONDS } : {}
+    await this.#send(operation.operationId, { db: asDatabase(transaction), ...standby })
   }
 
   /** May be called again after it failed. */
@@ -147,7 +152,7 @@ export class PgBossRunner implements Runner {
     const execution = await this.#executeWhenFree(operationId, execute, signal)
     if (execution === 'handed-back') {
       // A failed job would wait for its backoff: a new one can be taken by another replica at once.
-      await this.#send(operationId, operationId)
+      await this.#send(operationId)
       return
     }
     if (execution !== 'done') throw new Error(`operation ${operationId}: ${execution}`)
@@ -163,8 +168,9 @@ export class PgBossRunner implements Runner {
     }
   }
 
-  async #send(operationId: string, singletonKey: string, options: { db?: Db } = {}): Promise<void> {
-    const id = await this.#boss.send(QUEUE, { operationId }, { singletonKey, ...options })
+  /** Jobs of one operation are executed one after the other; who works on a resource, the operations row says. */
+  async #send(operationId: string, options: { db?: Db; startAfter?: number } = {}): Promise<void> {
+    const id = await this.#boss.send(QUEUE, { operationId }, { singletonKey: operationId, ...options })
     if (id === null) this.#log.warn({ operation: operationId }, 'the job queue took no job for an operation')
   }
 
@@ -173,11 +179,6 @@ export class PgBossRunner implements Runner {
     const worker = this.#workers[index % this.#concurrency]
     if (worker !== undefined) this.#boss.notifyWorker(worker)
   }
-}
-
-/** Jobs of one resource are executed one after the other: a delete after the create that it halted. */
-function resourceKey({ instanceId, bindingId }: OperationRecord): string {
-  return bindingId === undefined ? instanceId : `${instanceId}/${bindingId}`
 }
 
 function isDatabase(value: unknown): value is Db {

@@ -64,12 +64,14 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 
 /** A data directory for the brokers of one test; after it they are gone, with their embedded server. */
 export function scene(t: TestContext) {
-  const dataDir = temporaryFolder(t)
+  const dataDir = makeFolder()
   const programs = new Set<Program>()
+  // One hook, since hooks run in the order in which they were added, and each part of this needs the one before: a
+  // broker would start its server again, and the folder says where the server is.
   t.after(async () => {
     for (const program of programs) await kill(program)
-    // Only then: a broker would start its server again.
     removeServer(join(dataDir, 'postgresql'))
+    removeFolder(dataDir)
   })
   const run = (args: string[], variables: Variables = {}) => {
     const program = runOsb(args, { BROKER_DATA_DIR: dataDir, ...variables })
@@ -83,13 +85,20 @@ export function scene(t: TestContext) {
 
 /** A folder that is gone after the test. */
 export function temporaryFolder(t: TestContext): string {
+  const path = makeFolder()
+  t.after(() => removeFolder(path))
+  return path
+}
+
+function makeFolder(): string {
   const path = mkdtempSync(join(tmpdir(), 'osb-process-'))
   folders.add(path)
-  t.after(() => {
-    rmSync(path, { recursive: true, force: true, maxRetries: 10 })
-    folders.delete(path)
-  })
   return path
+}
+
+function removeFolder(path: string): void {
+  rmSync(path, { recursive: true, force: true, maxRetries: 10 })
+  folders.delete(path)
 }
 
 function runOsb(args: string[], variables: Variables): Program {
@@ -175,7 +184,7 @@ function clearUp(): void {
   for (const { child, running } of started) if (running) child.kill('SIGKILL')
   for (const folder of folders) {
     removeServer(join(folder, 'postgresql'))
-    rmSync(folder, { recursive: true, force: true, maxRetries: 10 })
+    removeFolder(folder)
   }
 }
 
