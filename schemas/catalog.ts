@@ -41,7 +41,7 @@ export const PlanExtension = Type.Object(
     /** Bindings carry `endpoints`. Default: false, because the Go client cannot read the specification's port strings. */
     endpoints: Type.Optional(Type.Boolean()),
     /** Credentials are kept, encrypted, so that a binding can be fetched and a bind repeated. Default: true. */
-    keep_credentials: Type.Optional(Type.Boolean()),
+    keep_credentials: Type.Optional(Type.Literal(true)),
     /** For the provider, checked against its schema. Default: none. */
     options: Type.Optional(JsonObject)
   },

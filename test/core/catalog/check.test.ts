@@ -187,6 +187,13 @@ const breaches: { rule: string; at: (string | number)[]; value: unknown; path: s
     message: /is not known \(known: mode, requires_app, endpoints, keep_credentials, options\)/
   },
   {
+    rule: 'credentials that are not to be kept',
+    at: ['services', 0, 'plans', 0, 'x-broker', 'keep_credentials'],
+    value: false,
+    path: `${plan}.x-broker.keep_credentials`,
+    message: /must be true/
+  },
+  {
     rule: 'an unknown mode',
     at: ['services', 0, 'plans', 0, 'x-broker', 'mode'],
     value: 'later',
