@@ -68,7 +68,7 @@ export const storage = fp<StorageOptions>(
       })
       pool = app.pg.pool
     }
-    const store = new PostgresStore(pool, { sealer })
+    const store = new PostgresStore(pool, { sealer, log: app.log })
     const logApplied = (names: string[]) => {
       if (names.length > 0) app.log.info({ migrations: names }, 'migrated the schema')
     }

@@ -69,7 +69,8 @@ export function readEnvironment(variables: Readonly<Record<string, string | unde
   for (const [name, schema] of Object.entries<TSchema>(Environment.properties)) {
     const text = variables[name]
     if (text === undefined || text === '') continue
-    const value = Value.Convert(schema, text)
+    // Conversion alone takes "80.5" for 80 and "true" for 1.
+    const value = isWhole(schema) && !/^-?\d+$/.test(text) ? text : Value.Convert(schema, text)
     if (!Value.Check(schema, value))
       throw new ConfigError(`${name} is ${quote(name, text)}: it must be ${allowed(schema)}.`)
     values[name] = value
@@ -87,6 +88,10 @@ function requireTogether(config: Environment): Environment {
       `Set BROKER_USERNAME and BROKER_PASSWORD: with BROKER_STORAGE=${BROKER_STORAGE} none are generated.`
     )
   }
+  if (BROKER_USERNAME?.includes(':') === true) {
+    throw new ConfigError('BROKER_USERNAME must have no colon: basic authentication ends the name at the first one.')
+  }
+  for (const name of ['DATABASE_URL', 'POSTGRESQL_ADMIN_URL'] as const) requirePostgresUrl(name, config[name])
   if (BROKER_STORAGE !== 'postgres') return config
   if (config.DATABASE_URL === undefined) {
     throw new ConfigError(
@@ -99,6 +104,15 @@ function requireTogether(config: Environment): Environment {
     )
   }
   return config
+}
+
+function requirePostgresUrl(name: string, text: string | undefined): void {
+  if (text === undefined || (URL.canParse(text) && /^postgres(?:ql)?:$/.test(new URL(text).protocol))) return
+  throw new ConfigError(`${name} is not usable: it must be postgresql://user:password@host:port/database.`)
+}
+
+function isWhole({ type, anyOf }: TSchema): boolean {
+  return type === 'integer' || (Array.isArray(anyOf) && anyOf.every((choice) => typeof choice.const === 'number'))
 }
 
 const SECRETS = new Set(['BROKER_PASSWORD', 'DATABASE_URL', 'BROKER_ENCRYPTION_KEYS', 'POSTGRESQL_ADMIN_URL'])

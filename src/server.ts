@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
@@ -11,6 +12,7 @@ import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
 import { type KeptSecrets, keptSecrets } from './kept-secrets.ts'
 import { packageRoot } from './package-root.ts'
+import { parseEncryptionKeys } from './stores/postgres/index.ts'
 
 /** A broker that listens. */
 export interface RunningBroker {
@@ -54,6 +56,7 @@ export const serverOptions = {
  * @throws {ConfigError} when the configuration does not fit together; `CatalogError` when the catalog breaks a rule
  */
 export async function startBroker(config: Environment): Promise<RunningBroker> {
+  requireUsable(config)
   const embedded = config.BROKER_STORAGE === 'embedded'
   const kept = embedded ? await keptSecrets(config.BROKER_DATA_DIR) : undefined
   const app = Fastify({ ...serverOptions, logger: { level: config.LOG_LEVEL } })
@@ -73,7 +76,7 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       deletedLastOperation: config.BROKER_DELETED_LAST_OPERATION,
       syncDeadlineMs: config.BROKER_SYNC_DEADLINE_MS
     })
-    const url = await app.listen({ host: config.BROKER_HOST, port: config.BROKER_PORT })
+    const url = await listen(app, config)
     return {
       app,
       url,
@@ -86,6 +89,52 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
     await stop(app, postgres)
     throw error
   }
+}
+
+/** Refuses what would show only with the first request. */
+function requireUsable(config: Environment): void {
+  const { BROKER_ENCRYPTION_KEYS: keys, POSTGRESQL_CA_FILE: caFile } = config
+  try {
+    if (keys !== undefined) parseEncryptionKeys(keys)
+  } catch (error) {
+    throw new ConfigError(messageOf(error), { cause: error })
+  }
+  try {
+    if (caFile !== undefined) readFileSync(caFile)
+  } catch (error) {
+    throw new ConfigError(`POSTGRESQL_CA_FILE cannot be read: ${messageOf(error)}`, { cause: error })
+  }
+  const hasServer = config.BROKER_STORAGE === 'embedded' || config.POSTGRESQL_ADMIN_URL !== undefined
+  if (hasServer || config.BROKER_CATALOG_PATH !== undefined) return
+  throw new ConfigError(
+    "Set POSTGRESQL_ADMIN_URL to the server of the tenants' databases, which the shipped catalog offers, or " +
+      `BROKER_CATALOG_PATH to a catalog of yours: BROKER_STORAGE=${config.BROKER_STORAGE} has no embedded server.`
+  )
+}
+
+/** Which variable is to blame when the address cannot be had. */
+const LISTEN_FAULTS: Record<string, 'BROKER_PORT' | 'BROKER_HOST'> = {
+  EADDRINUSE: 'BROKER_PORT',
+  EACCES: 'BROKER_PORT',
+  EADDRNOTAVAIL: 'BROKER_HOST',
+  ENOTFOUND: 'BROKER_HOST'
+}
+
+async function listen(app: FastifyInstance, config: Environment): Promise<string> {
+  try {
+    return await app.listen({ host: config.BROKER_HOST, port: config.BROKER_PORT })
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
+    const variable = LISTEN_FAULTS[code]
+    if (variable === undefined) throw error
+    throw new ConfigError(`${variable} is ${config[variable]}, which cannot be listened on: ${messageOf(error)}.`, {
+      cause: error
+    })
+  }
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error)
 }
 
 async function stop(app: FastifyInstance, postgres: EmbeddedPostgres | undefined): Promise<void> {

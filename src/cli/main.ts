@@ -30,7 +30,8 @@ try {
     allowPositionals: true,
     options: { help: { type: 'boolean', short: 'h' } }
   })
-  const command = commands[positionals[0] ?? '']
+  const name = positionals[0] ?? ''
+  const command = Object.hasOwn(commands, name) ? commands[name] : undefined
   if (values.help === true) process.stdout.write(`${usage}\n`)
   else if (command === undefined || positionals.length > 1) fail(usage)
   else await command.run()

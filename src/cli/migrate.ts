@@ -12,7 +12,14 @@ export async function migrateCommand(): Promise<void> {
   try {
     const names = await migrate(pool)
     process.stdout.write(names.length === 0 ? 'nothing to migrate\n' : `applied ${names.join(', ')}\n`)
+  } catch (error) {
+    throw isRefusal(error) ? new ConfigError(`DATABASE_URL: ${error.message}.`, { cause: error }) : error
   } finally {
     await pool.end()
   }
+}
+
+/** The server answered, and does not let us in: wrong user or password, or no such database. */
+function isRefusal(error: unknown): error is Error {
+  return error instanceof Error && 'code' in error && /^(?:28...|3D000|42501)$/.test(String(error.code))
 }

@@ -16,7 +16,8 @@ import {
   requireAsync,
   requireIds,
   requirePlan,
-  startAndRun
+  startAndRun,
+  waitForUndo
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameBinding } from './same.ts'
@@ -66,6 +67,7 @@ export class Bindings {
           const joined = await join(this.#operations, call, unfinished)
           return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
         }
+        if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
         if (unfinished !== undefined) throw refusals.concurrency()
         if (existing.status === 'ready') return { kind: 'exists', body: existing.reply ?? {} }
         if (existing.status === 'creating') return 'again'

@@ -24,7 +24,8 @@ import {
   requireIds,
   requirePlan,
   serviceUnknown,
-  startAndRun
+  startAndRun,
+  waitForUndo
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameInstance, sameJson } from './same.ts'
@@ -64,6 +65,7 @@ export class Instances {
           const joined = await join(this.#operations, call, unfinished)
           return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
         }
+        if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
         if (unfinished !== undefined) throw refusals.concurrency()
         if (existing.status === 'ready') return { kind: 'exists', body: replyOf(existing) }
         if (existing.status === 'creating') return 'again'
@@ -122,6 +124,7 @@ export class Instances {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
       }
+      if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
       if (unfinished !== undefined) throw refusals.concurrency()
       if (instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
       checkMaintenance(entry, body.maintenance_info)

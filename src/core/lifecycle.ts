@@ -82,9 +82,22 @@ export async function join(
   if (ended?.state === 'succeeded') return { kind: 'ended' }
   if (ended?.state === 'failed' && ended.failure !== undefined) {
     const { status, error } = ended.failure
-    throw new BrokerError(status, ended.description ?? 'The operation failed.', error === undefined ? {} : { error })
+    throw new BrokerError(status, ended.description ?? 'The operation failed.', {
+      ...(error === undefined ? {} : { error }),
+      ...(status === 503 || status === 504 ? { retryAfterSeconds: 5 } : {})
+    })
   }
   throw refusals.concurrency()
+}
+
+/**
+ * Lets an undoing of ours end that is in the way of a request. The platform knows nothing of it: a ConcurrencyError would
+ * be final to some, who were told a moment ago to try again.
+ */
+export async function waitForUndo(operations: Operations, { operationId }: OperationRecord): Promise<'again'> {
+  const ended = await operations.wait(operationId)
+  if (ended?.state !== 'in progress') return 'again'
+  throw refusals.unavailable('An earlier attempt is still being undone.')
 }
 
 /** The answer to a delete. */

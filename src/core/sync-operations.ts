@@ -55,8 +55,11 @@ class SyncRun {
   /** Tries until it succeeds, is rejected, or the time is up. */
   async work(): Promise<AttemptEnd> {
     if (this.#held.claim.attempt === 0 && !(await this.#claim())) return { kind: 'lost' }
-    for (let delay = FIRST_RETRY_MS; ; delay *= 2) {
-      const end = await this.#operations.attempts.run(this.#held, this.#controller, () => this.#background)
+    for (let delay = FIRST_RETRY_MS, tries = 0; ; delay *= 2, tries += 1) {
+      // One claim covers them all; the provider is told how often it has been asked.
+      const operation = { ...this.#held.operation, attempt: this.#held.operation.attempt + tries }
+      const held = { operation, claim: this.#held.claim }
+      const end = await this.#operations.attempts.run(held, this.#controller, () => this.#background)
       const left = this.#held.operation.deadline.getTime() - Date.now()
       if (end.kind !== 'failed' || this.#controller.signal.aborted || delay > left) return end
       await sleep(delay * (0.5 + Math.random() / 2))

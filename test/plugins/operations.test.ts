@@ -9,8 +9,9 @@ import { operations } from '../../plugins/operations.ts'
 import { storage } from '../../plugins/storage.ts'
 import { validation } from '../../plugins/validation.ts'
 import { ReloadableCatalog } from '../../src/core/reloadable-catalog.ts'
-import { newEncryptionKeys, testCatalog } from '../helper/app.ts'
-import { ScriptedProvider } from '../helper/scripted-provider.ts'
+import { ids, newEncryptionKeys, provisionBody, testCatalog } from '../helper/app.ts'
+import { ScriptedProvider, until } from '../helper/scripted-provider.ts'
+import { gateFor } from '../routes/support.ts'
 
 const pluginName: symbol = Symbol.for('plugin-meta')
 
@@ -60,6 +61,43 @@ test('operations plugin: a provider that cannot start keeps the app from booting
   })
   const app = await withOperations(t, provider)
   await assert.rejects(async () => app.ready(), /no server is there/)
+})
+
+test('operations plugin: closing while an operation is being claimed does not let its work begin', async (t) => {
+  const claiming = gateFor(t)
+  const claimed = gateFor(t)
+  const finished = gateFor(t)
+  let aborted: boolean | undefined
+  const provider = new ScriptedProvider({
+    provision: async ({ signal }) => {
+      aborted = signal.aborted
+      await finished.opened
+    }
+  })
+  const app = await withOperations(t, provider)
+  await app.ready()
+  const { store } = app.osbStorage
+  const claim = store.claim.bind(store)
+  t.mock.method(store, 'claim', async (operationId: string) => {
+    const result = await claim(operationId)
+    claiming.open()
+    await claimed.opened
+    return result
+  })
+  const call = { platform: 'default', acceptsIncomplete: true, log: app.log }
+  const outcome = await app.osbLifecycle.instances.provision(call, 'i-1', provisionBody(ids.plans.either))
+  assert.equal(outcome.kind, 'accepted')
+  await claiming.opened
+  const closed = app.close()
+  await new Promise((resolve) => setImmediate(resolve))
+  claimed.open()
+  await until('it is closed, or at work', async () => {
+    const first = await Promise.race([closed.then(() => 'closed'), new Promise((resolve) => setImmediate(resolve))])
+    return first === 'closed' || provider.calls.length > 0
+  })
+  finished.open()
+  await closed
+  assert.notEqual(aborted, false, 'the work began after the stop, with a signal that never aborts')
 })
 
 test('operations plugin: a database that is away lets the app boot, not ready', async (t) => {
