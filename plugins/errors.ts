@@ -2,6 +2,7 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
 import { Unavailable } from '../src/core/provider.ts'
+import { echoRequestIdentity } from './identity.ts'
 
 export interface ErrorsOptions {
   /** Whether unknown paths below the prefix are ours to answer; off where a host has its own answer at the root. */
@@ -13,16 +14,20 @@ export const errors = fp<ErrorsOptions>(
   async (app, { answerUnknownRoutes }) => {
     app.setErrorHandler<FastifyError>((error, request, reply) => sendError(error, request, reply))
     if (!answerUnknownRoutes) return
-    app.setNotFoundHandler((request, reply) =>
-      sendError(refusals.routeUnknown(request.method, request.url.split('?')[0] ?? ''), request, reply)
-    )
+    app.setNotFoundHandler(answerUnknownRoute)
   },
   { name: 'osb-errors', fastify: '5.x' }
 )
 
+/** Answers a path that is none of ours. */
+export function answerUnknownRoute(request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  return sendError(refusals.routeUnknown(request.method, request.url.split('?')[0] ?? ''), request, reply)
+}
+
 /** Answers an error; also for what never reaches a hook, as `frameworkErrors` of a server of our own. */
 export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const refusal = refusalFor(error)
+  echoRequestIdentity(request, reply)
   if (refusal.status >= 500) request.log.error({ err: refusal.details.cause ?? error }, refusal.message)
   const { retryAfterSeconds } = refusal.details
   if (retryAfterSeconds !== undefined) reply.header('retry-after', String(retryAfterSeconds))

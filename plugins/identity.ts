@@ -1,8 +1,9 @@
-import type { FastifyRequest } from 'fastify'
+import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import type { Call } from '../src/core/call.ts'
 import { BrokerError } from '../src/core/errors.ts'
 import type { OriginatingIdentity } from '../src/core/provider.ts'
+import { requireStorable } from '../src/core/storable.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -25,10 +26,7 @@ export const identity = fp(
   async (app) => {
     app.decorateRequest('osbPlatform', '')
     app.decorateRequest('osbCall')
-    app.addHook('onRequest', async (request, reply) => {
-      const requestIdentity = headerOf(request, REQUEST_IDENTITY)
-      if (requestIdentity !== undefined) reply.header(REQUEST_IDENTITY, requestIdentity)
-    })
+    app.addHook('onRequest', async (request, reply) => echoRequestIdentity(request, reply))
     app.addHook('preHandler', async (request) => {
       const requestIdentity = headerOf(request, REQUEST_IDENTITY)
       const originatingIdentity = parseOriginatingIdentity(headerOf(request, ORIGINATING_IDENTITY))
@@ -44,6 +42,12 @@ export const identity = fp(
   { name: 'osb-identity', fastify: '5.x' }
 )
 
+/** Puts the request identity on the answer; also for what never reaches a hook. */
+export function echoRequestIdentity(request: FastifyRequest, reply: FastifyReply): void {
+  const requestIdentity = headerOf(request, REQUEST_IDENTITY)
+  if (requestIdentity !== undefined) reply.header(REQUEST_IDENTITY, requestIdentity)
+}
+
 /** `Platform value`, the value being the base64 of a JSON object. */
 export function parseOriginatingIdentity(header: string | undefined): OriginatingIdentity | undefined {
   if (header === undefined) return undefined
@@ -52,10 +56,11 @@ export function parseOriginatingIdentity(header: string | undefined): Originatin
   let value: unknown
   try {
     value = JSON.parse(Buffer.from(encoded, 'base64').toString('utf8'))
+    requireStorable(value, 'originating identity')
   } catch (error) {
     throw badIdentity(error)
   }
-  if (!isObject(value) || JSON.stringify(value).includes('\\u0000')) throw badIdentity()
+  if (!isObject(value)) throw badIdentity()
   return { platform, value }
 }
 

@@ -64,6 +64,7 @@ export const operations = fp<OperationsPluginOptions>(
       ready = true
     }
     let beginning: Promise<void> = Promise.resolve()
+    let ending: Promise<void> = Promise.resolve()
     app.addHook('onReady', async () => {
       await Promise.all(providers.map((provider) => provider.start?.()))
       beginning = begin()
@@ -76,9 +77,11 @@ export const operations = fp<OperationsPluginOptions>(
     app.addHook('preClose', async () => {
       closing.abort()
       await beginning.catch(() => undefined)
-      await engine.end()
+      // Not waited for here: the server goes on to close, so that no request comes in for much longer.
+      ending = engine.end()
     })
     app.addHook('onClose', async () => {
+      await ending
       await engine.close()
       await Promise.all(providers.map((provider) => provider.stop?.()))
     })

@@ -1,8 +1,10 @@
+import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import type { Static, TSchema } from '@sinclair/typebox'
 import { Ajv } from 'ajv'
-import type { FastifyRequest, FastifyTypeProvider } from 'fastify'
+import type { FastifyRequest, FastifySchemaValidationError, FastifyTypeProvider } from 'fastify'
 import fp from 'fastify-plugin'
-import { refusals } from '../src/core/errors.ts'
+import { BrokerError, refusals } from '../src/core/errors.ts'
+import { requireStorable } from '../src/core/storable.ts'
 
 /** Types of a route come from its TypeBox schemas. */
 export interface TypeBoxTypeProvider extends FastifyTypeProvider {
@@ -10,13 +12,11 @@ export interface TypeBoxTypeProvider extends FastifyTypeProvider {
   serializer: this['schema'] extends TSchema ? Static<this['schema']> : unknown
 }
 
-/** How deep the JSON of a request may nest; deeper values overflow the stack of what later walks them. */
-const MAX_DEPTH = 64
 const BODY_LIMIT_BYTES = 1024 * 1024
 
 /**
  * What of a request is taken: JSON of bounded size and depth, text that PostgreSQL can store, types as they are. A
- * host's own Ajv options and parsers have no effect here.
+ * host's own Ajv options, parsers, formatters and serializers have no effect here.
  */
 export const validation = fp(
   async (app) => {
@@ -25,14 +25,19 @@ export const validation = fp(
     const queries = new Ajv({ allErrors: false, strict: true, coerceTypes: true })
     app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'querystring' ? queries : bodies).compile(schema))
     app.removeAllContentTypeParsers()
-    app.addContentTypeParser<string>(
+    app.addContentTypeParser<Buffer>(
       '*',
-      { parseAs: 'string', bodyLimit: BODY_LIMIT_BYTES },
-      async (request: FastifyRequest, body: string) => {
+      { parseAs: 'buffer', bodyLimit: BODY_LIMIT_BYTES },
+      async (request: FastifyRequest, body: Buffer) => {
         requireJsonType(request.headers['content-type'])
-        return parseJson(body)
+        return parseJson(decode(body))
       }
     )
+    app.setSchemaErrorFormatter((errors, where) => new Error(errors.map((fault) => describe(fault, where)).join(', ')))
+    const serializers = SerializerSelector()({}, {})
+    app.setSerializerCompiler((route) => serializers({ ...route, httpStatus: route.httpStatus ?? '' }))
+    // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
+    Reflect.apply(app.setReplySerializer, app, [undefined])
     app.addHook('preValidation', async (request) => {
       requireStorable(request.params, 'path')
       requireStorable(request.query, 'query')
@@ -45,6 +50,19 @@ export const validation = fp(
 function requireJsonType(type: string | undefined): void {
   if (type === undefined || type === '' || /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type)) return
   throw refusals.malformed(`The content type must be application/json, not ${JSON.stringify(type.slice(0, 80))}.`)
+}
+
+/** Half a character would be stored as U+FFFD, and the next identical request would be another one. */
+function decode(body: Buffer): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
+  } catch (error) {
+    throw new BrokerError(400, 'The body is not valid UTF-8.', { cause: error })
+  }
+}
+
+function describe({ instancePath, message = 'is not valid' }: FastifySchemaValidationError, where: string): string {
+  return `${where}${instancePath} ${message}`
 }
 
 /** Korifi sends `Content-Type: application/json` with no body on GET and DELETE: that is no body, not bad JSON. */
@@ -60,26 +78,4 @@ function parseJson(text: string): unknown {
   }
   requireStorable(value, 'body')
   return value
-}
-
-/** Refuses NUL and lone surrogates, which PostgreSQL cannot store, `__proto__` keys, and what nests too deep. */
-function requireStorable(root: unknown, where: string): void {
-  const open: { value: unknown; depth: number }[] = [{ value: root, depth: 0 }]
-  for (let next = open.pop(); next !== undefined; next = open.pop()) {
-    const { value, depth } = next
-    if (typeof value === 'string') requireText(value, where)
-    if (typeof value !== 'object' || value === null) continue
-    if (depth >= MAX_DEPTH) throw refusals.malformed(`The ${where} nests deeper than ${MAX_DEPTH} levels.`)
-    for (const [key, inner] of Object.entries(value)) {
-      if (key === '__proto__') throw refusals.malformed(`The ${where} has a field "__proto__".`)
-      requireText(key, where)
-      open.push({ value: inner, depth: depth + 1 })
-    }
-  }
-}
-
-function requireText(text: string, where: string): void {
-  if (text.includes('\0') || !text.isWellFormed()) {
-    throw refusals.malformed(`The ${where} has a NUL character or a lone surrogate.`)
-  }
 }

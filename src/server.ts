@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
-import { sendError } from '../plugins/errors.ts'
+import { answerUnknownRoute, sendError } from '../plugins/errors.ts'
 import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
 import { openServiceBroker } from './app.ts'
@@ -62,6 +62,7 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
   const app = Fastify({ ...serverOptions, logger: { level: config.LOG_LEVEL } })
   const postgres = embedded ? await startPostgres(config, app) : undefined
   app.addHook('preClose', () => sleep(DRAIN_MS))
+  app.setNotFoundHandler(answerUnknownRoute)
   const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? join(packageRoot(), 'catalog.yaml'))
   try {
     await app.register(openServiceBroker, {

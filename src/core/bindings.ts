@@ -64,7 +64,9 @@ export class Bindings {
         if (!sameBinding(existing, wanted)) throw refusals.bindingConflict(ids.binding_id)
         const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
         if (unfinished?.kind === 'bind') {
-          const joined = await join(this.#operations, call, unfinished)
+          const { bindings_retrievable: pollable = false } = this.#catalog.service(existing.serviceId) ?? {}
+          const patient = { ...call, acceptsIncomplete: call.acceptsIncomplete && pollable }
+          const joined = await join(this.#operations, patient, unfinished)
           return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
         }
         if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
@@ -214,7 +216,8 @@ interface WantedInput {
 
 /** A bind may be answered 202 only where the platform can fetch the credentials later (spec: Fetching a Binding). */
 function bindManner(entry: CatalogPlan): Manner {
-  return entry.bindingsRetrievable ? entry : { mode: 'sync', maximumPollingSeconds: entry.maximumPollingSeconds }
+  const { bindingsRetrievable, maximumPollingSeconds } = entry
+  return bindingsRetrievable ? entry : { mode: 'sync', pollable: false, maximumPollingSeconds }
 }
 
 function missing(name: string) {

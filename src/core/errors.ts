@@ -33,11 +33,19 @@ export class BrokerError extends Error {
     const { error, instanceUsable, updateRepeatable } = this.details
     return {
       ...(error === undefined ? {} : { error }),
-      description: this.message,
+      description: boundedDescription(this.message),
       ...(instanceUsable === undefined ? {} : { instance_usable: instanceUsable }),
       ...(updateRepeatable === undefined ? {} : { update_repeatable: updateRepeatable })
     }
   }
+}
+
+/** Platforms take descriptions of less than 8 kB; a character has at most three bytes for each of these. */
+const MAX_DESCRIPTION = 2_000
+
+/** A description as platforms take it: ids in it may be as long as a request. */
+export function boundedDescription(text: string): string {
+  return text.length <= MAX_DESCRIPTION ? text : `${text.slice(0, MAX_DESCRIPTION - 1).toWellFormed()}…`
 }
 
 /**

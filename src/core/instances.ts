@@ -29,7 +29,7 @@ import {
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameInstance, sameJson } from './same.ts'
-import type { Finish, InstanceRecord, Start, UpdateTarget } from './store.ts'
+import type { Finish, InstancePatch, InstanceRecord, Start, UpdateTarget } from './store.ts'
 
 type InstanceOutcome = Outcome<InstanceReply, InstanceAccepted>
 
@@ -177,9 +177,11 @@ export class Instances {
 
   /** 410, unless the ids were never right; a delete that is repeated may name a plan that is gone by now. */
   async #refusalOfUnknown(call: Call, instanceId: string, query: DeleteQuery): Promise<BrokerError> {
+    const { service_id: serviceId = '', plan_id: planId = '' } = query
+    const asked = this.#catalog.plan(serviceId, planId)
+    if (asked !== undefined) requireAsync(call, asked)
     const latest = ownedBy(call, await this.#store.latestOperation(instanceId))
-    if (latest?.kind === 'deprovision') return refusals.instanceGone()
-    requireAsync(call, requirePlan(this.#catalog, query.service_id ?? '', query.plan_id ?? ''))
+    if (asked === undefined && latest?.kind !== 'deprovision') requirePlan(this.#catalog, serviceId, planId)
     return refusals.instanceGone()
   }
 }
@@ -230,7 +232,7 @@ function requireUpdateable(current: CatalogPlan | undefined, asked: CatalogPlan)
   }
 }
 
-function replyOf({ dashboardUrl, metadata }: Partial<InstanceRecord>): InstanceReply {
+function replyOf({ dashboardUrl, metadata }: Pick<InstancePatch, 'dashboardUrl' | 'metadata'>): InstanceReply {
   return {
     ...(dashboardUrl === undefined ? {} : { dashboard_url: dashboardUrl }),
     ...(metadata === undefined ? {} : { metadata })

@@ -1,6 +1,6 @@
 import type { LastOperation, LastOperationQuery } from '../../schemas/last-operation.ts'
 import type { Call } from './call.ts'
-import { refusals } from './errors.ts'
+import { boundedDescription, refusals } from './errors.ts'
 import { ownedBy } from './lifecycle.ts'
 import type { OperationRecord, Store } from './store.ts'
 
@@ -36,7 +36,7 @@ export async function lastOperation(
   return {
     body: {
       state,
-      ...(description === undefined || description === '' ? {} : { description }),
+      ...(description === undefined || description === '' ? {} : { description: boundedDescription(description) }),
       ...(instanceUsable === undefined ? {} : { instance_usable: instanceUsable }),
       ...(updateRepeatable === undefined ? {} : { update_repeatable: updateRepeatable })
     },

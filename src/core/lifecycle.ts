@@ -16,6 +16,8 @@ const MAX_DECISIONS = 6
 export interface Manner {
   readonly mode: Mode
   readonly maximumPollingSeconds?: number | undefined
+  /** Whether an overlong synchronous operation may be answered 202 at all; default yes. */
+  readonly pollable?: boolean
 }
 
 /** Refuses what only an asynchronous answer could serve (spec: Asynchronous Operations). */
@@ -57,7 +59,7 @@ export async function startAndRun(
   if (result !== 'started') return 'again'
   if (operation.async) return { kind: 'accepted', operation: operation.operationId }
   const end = await runSync(operations, operation, {
-    acceptsIncomplete: call.acceptsIncomplete,
+    acceptsIncomplete: call.acceptsIncomplete && manner.pollable !== false,
     maximumSeconds: manner.maximumPollingSeconds ?? DEFAULT_MAXIMUM_SECONDS
   })
   return end.kind === 'accepted' ? { kind: 'accepted', operation: operation.operationId } : end

@@ -32,6 +32,8 @@ const WAIT_MS = 50
 const SWEEP_MS = 2_000
 /** A provider that ignores its signal must not keep the process; its claim lapses. */
 const LET_GO_MS = 5_000
+/** A stopping process must be gone within 10 s: what its requests still wait for counts as overlong after this. */
+const OVERDUE_MS = 6_000
 /** The specification asks brokers not to forget an operation at once (spec: Polling Last Operation). */
 const REMEMBER_MS = 7 * 24 * 3600 * 1000
 
@@ -47,6 +49,7 @@ export class Operations {
   #sweeper: NodeJS.Timeout | undefined
   readonly #takenOver = new Set<Promise<unknown>>()
   readonly #ending = new AbortController()
+  readonly #overdue = new AbortController()
   #stopping = false
 
   constructor(options: OperationsOptions) {
@@ -74,6 +77,7 @@ export class Operations {
    */
   async end(): Promise<void> {
     this.#stopping = true
+    setTimeout(() => this.#overdue.abort(), OVERDUE_MS).unref()
     this.#ending.abort()
     clearInterval(this.#sweeper)
     this.attempts.abortBackground()
@@ -85,6 +89,16 @@ export class Operations {
   async close(): Promise<void> {
     this.#stopListening?.()
     await this.options.runner.close()
+  }
+
+  /** Aborts when requests must not wait any longer, because the process is about to end. */
+  get overdue(): AbortSignal {
+    return this.#overdue.signal
+  }
+
+  /** Whether the process is stopping. */
+  get stopping(): boolean {
+    return this.#stopping
   }
 
   /** A record for {@link Operations.start}. */
@@ -116,7 +130,8 @@ export class Operations {
     const until = Date.now() + this.options.syncDeadlineMs
     while (true) {
       const operation = await this.options.store.getOperation(operationId)
-      if (operation === undefined || operation.state !== 'in progress' || Date.now() >= until) return operation
+      if (operation === undefined || operation.state !== 'in progress') return operation
+      if (Date.now() >= until || this.overdue.aborted) return operation
       await sleep(WAIT_MS)
     }
   }
@@ -128,6 +143,11 @@ export class Operations {
     if (claimed.kind === 'held') return 'held'
     if (claimed.kind === 'finished') return 'done'
     const held = { operation: claimed.operation, claim: { operationId, attempt: claimed.operation.attempt } }
+    if (this.#stopping || signal.aborted) {
+      // It came while the claim was under way: nobody would abort this attempt any more.
+      await this.options.store.release(held.claim)
+      return 'handed-back'
+    }
     if (!claimed.operation.async) {
       await this.undo.undo(held, refusals.unavailable('The broker stopped while it worked on this.'))
       return 'done'

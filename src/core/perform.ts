@@ -84,7 +84,7 @@ async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceR
       planId: target.planId,
       parameters: target.parameters,
       context: target.context,
-      ...(target.maintenanceVersion === undefined ? {} : { maintenanceVersion: target.maintenanceVersion }),
+      maintenanceVersion: target.maintenanceVersion ?? null,
       ...provisionedFields(result)
     }
   }

@@ -1,4 +1,3 @@
-import equal from 'fast-deep-equal'
 import type { JsonObject } from '../../schemas/common.ts'
 import type { BindingRecord, InstanceRecord } from './store.ts'
 
@@ -21,7 +20,7 @@ export function sameInstance(a: InstanceAttributes, b: InstanceAttributes): bool
     a.planId === b.planId &&
     a.organizationGuid === b.organizationGuid &&
     a.spaceGuid === b.spaceGuid &&
-    equal(a.parameters, b.parameters)
+    sameJson(a.parameters, b.parameters)
   )
 }
 
@@ -32,11 +31,29 @@ export function sameBinding(a: BindingAttributes, b: BindingAttributes): boolean
     a.appGuid === b.appGuid &&
     a.route === b.route &&
     a.predecessorBindingId === b.predecessorBindingId &&
-    equal(a.parameters, b.parameters)
+    sameJson(a.parameters, b.parameters)
   )
 }
 
-/** Deep equality of JSON; -0 equals 0, as it does after a trip through the database. */
-export function sameJson(a: JsonObject, b: JsonObject): boolean {
-  return equal(a, b)
+/**
+ * Deep equality of JSON. Only own keys count, whatever they are called (`constructor`, `toString`); -0 equals 0, as it
+ * does after a trip through the database.
+ */
+export function sameJson(a: unknown, b: unknown): boolean {
+  if (a === b) return true
+  if (Array.isArray(a) || Array.isArray(b)) {
+    return (
+      Array.isArray(a) &&
+      Array.isArray(b) &&
+      a.length === b.length &&
+      a.every((item, index) => sameJson(item, b[index]))
+    )
+  }
+  if (!isObject(a) || !isObject(b)) return false
+  const keys = Object.keys(a)
+  return keys.length === Object.keys(b).length && keys.every((key) => Object.hasOwn(b, key) && sameJson(a[key], b[key]))
+}
+
+function isObject(value: unknown): value is JsonObject {
+  return typeof value === 'object' && value !== null
 }

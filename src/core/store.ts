@@ -154,6 +154,9 @@ export type Enqueue = (operation: OperationRecord, transaction: Transaction) => 
  */
 export type ClaimResult = { kind: 'claimed'; operation: OperationRecord } | { kind: 'held' } | { kind: 'finished' }
 
+/** Fields of an instance that change; `null` takes a version away. */
+export type InstancePatch = Omit<Partial<InstanceRecord>, 'maintenanceVersion'> & { maintenanceVersion?: string | null }
+
 /** What the end of an operation writes, in one transaction. Fields of the resource that are absent stay. */
 export interface Finish {
   state: 'succeeded' | 'failed'
@@ -161,7 +164,7 @@ export interface Finish {
   failure?: OperationFailure
   instanceUsable?: boolean
   updateRepeatable?: boolean
-  instance?: Partial<InstanceRecord> | 'remove'
+  instance?: InstancePatch | 'remove'
   binding?: Partial<BindingRecord> | 'remove'
 }
 

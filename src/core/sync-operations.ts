@@ -34,7 +34,8 @@ export async function runSync(
   const run = new SyncRun(operations, operation)
   const work = run.work()
   const timer = new AbortController()
-  const timeUp = sleep(Math.max(0, operation.deadline.getTime() - Date.now()), undefined, { signal: timer.signal })
+  const signal = AbortSignal.any([timer.signal, operations.overdue])
+  const timeUp = sleep(Math.max(0, operation.deadline.getTime() - Date.now()), undefined, { signal })
   const first = await Promise.race([work, timeUp.catch(() => undefined)])
   timer.abort()
   if (first !== undefined) return run.answer(first)
@@ -87,6 +88,7 @@ class SyncRun {
     const deadline = new Date(Date.now() + maximumSeconds * 1000)
     if (!(await store.makeAsync(this.#held.claim, deadline, runner.enqueue))) return this.answer(await work)
     this.#background = true
+    if (this.#operations.stopping) this.#controller.abort(abortReasons.stopping)
     const settled = work.then((end) =>
       this.#operations.settle({ ...this.#held, operation: { ...this.#held.operation, async: true, deadline } }, end)
     )

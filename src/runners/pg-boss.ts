@@ -72,7 +72,7 @@ export class PgBossRunner implements Runner {
       openTelemetry: { enabled: false }
     })
     // Without a listener a lost connection would end the process.
-    this.#boss.on('error', (error) => log.warn({ err: error }, 'the job queue has trouble'))
+    this.#boss.on('error', ({ message }) => log.warn({ reason: message }, 'the job queue has trouble'))
     this.#boss.on('warning', (warning) => log.debug({ warning }, 'the job queue warns'))
   }
 

@@ -1,4 +1,4 @@
-import type { BindingRecord, InstanceRecord, OperationRecord, Start } from '../core/store.ts'
+import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord, Start } from '../core/store.ts'
 import { HALTED, type Situation } from './admission.ts'
 
 /** The records of a {@link MemoryStore}, and the writes that touch several of them. Nothing in here waits. */
@@ -66,13 +66,16 @@ export class MemoryTables {
     }
   }
 
-  applyToInstance({ instanceId }: OperationRecord, change: Partial<InstanceRecord> | 'remove'): void {
+  applyToInstance({ instanceId }: OperationRecord, change: InstancePatch | 'remove'): void {
     const record = this.instances.get(instanceId)
     if (change === 'remove') {
       this.instances.delete(instanceId)
       this.bindings.delete(instanceId)
     } else if (record !== undefined) {
-      Object.assign(record, { updatedAt: this.#now() }, defined(change), { instanceId })
+      const { maintenanceVersion, ...rest } = change
+      Object.assign(record, { updatedAt: this.#now() }, defined(rest), { instanceId })
+      if (typeof maintenanceVersion === 'string') record.maintenanceVersion = maintenanceVersion
+      if (maintenanceVersion === null) delete record.maintenanceVersion
     }
   }
 

@@ -376,15 +376,6 @@ test('PUT binding: parameters that break the schema of the plan answers 400 and 
   credentialsOf(await platform.bind('i-1', 'b-2'), 201)
 })
 
-test('GET binding: where keep_credentials is false the credentials are answered once', async (t) => {
-  const platform = await onePlatform(t, { catalog: catalogOf([planOf(plans.sync, { keep_credentials: false })]) })
-  answered(await platform.provision('i-1'), 201)
-  const credentials = credentialsOf(await platform.bind('i-1', 'b-1'), 201)
-  for (const reply of [await platform.fetchBinding('i-1', 'b-1'), await platform.bind('i-1', 'b-1')]) {
-    assert.ok(!reply.body.includes(String(credentials.password)), 'credentials were kept')
-  }
-})
-
 test('PUT binding: of a plan that the instance has left answers 400, the binding made before stays', async (t) => {
   const platform = await onePlatform(t)
   answered(await platform.provision('i-1'), 201)

@@ -1,4 +1,4 @@
-import type { BindingRecord, Claim, Finish, InstanceRecord } from '../../core/store.ts'
+import type { BindingRecord, Claim, Finish, InstancePatch } from '../../core/store.ts'
 import type { StoreContext } from './context.ts'
 import { bindingColumns, instanceColumns, json, type OperationRow } from './rows.ts'
 import { auditOf, updateRow } from './statements.ts'
@@ -48,7 +48,7 @@ async function endOperation(
 async function applyToInstance(
   { tables, sealer }: StoreContext,
   sql: Sql,
-  { instanceId, change }: { instanceId: string; change: Partial<InstanceRecord> | 'remove' }
+  { instanceId, change }: { instanceId: string; change: InstancePatch | 'remove' }
 ): Promise<void> {
   if (change === 'remove') {
     await sql.query(`DELETE FROM ${tables.instances} WHERE instance_id = $1`, [instanceId])

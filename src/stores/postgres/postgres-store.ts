@@ -68,7 +68,10 @@ export class PostgresStore implements Store {
     guarded.add(pool)
     // A pool that loses an idle connection emits `error`, which without a listener ends the process. The pool has
     // replaced the connection by then, and a call that needs one throws by itself.
-    pool.on('error', (error) => log?.warn({ err: error }, 'an idle connection to the database was lost'))
+    // The error drags its whole client along: only its words are logged. While the pool ends, losses are its purpose.
+    pool.on('error', ({ message }) => {
+      if (!pool.ending) log?.warn({ reason: message }, 'an idle connection to the database was lost')
+    })
   }
 
   async getInstance(instanceId: string): Promise<InstanceRecord | undefined> {

@@ -1,5 +1,5 @@
 import type { JsonObject } from '../../../schemas/common.ts'
-import type { BindingRecord, InstanceRecord, OperationRecord } from '../../core/store.ts'
+import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord } from '../../core/store.ts'
 import type { Sealer } from './sealing.ts'
 
 /** Values by column. */
@@ -51,11 +51,7 @@ export async function instanceFrom(row: InstanceRow, sealer: Sealer): Promise<In
 }
 
 /** The columns of the fields that are there, without the key. */
-export async function instanceColumns(
-  instanceId: string,
-  fields: Partial<InstanceRecord>,
-  sealer: Sealer
-): Promise<Columns> {
+export async function instanceColumns(instanceId: string, fields: InstancePatch, sealer: Sealer): Promise<Columns> {
   return present({
     platform: fields.platform,
     provider: fields.provider,
