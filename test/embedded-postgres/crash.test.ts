@@ -126,7 +126,7 @@ describe('crashes', { concurrency: 4 }, () => {
     const content = readFileSync(pidFile, 'utf8')
     const { uid, gid } = statSync(pidFile)
     await first.stop()
-    const other = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], {
+    const other = spawn('sleep', ['600'], {
       uid,
       gid,
       cwd: '/',

@@ -1,6 +1,6 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, chownSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { chmodSync, chownSync, constants, cpSync, existsSync, mkdtempSync, readdirSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
@@ -10,6 +10,7 @@ import { Client } from 'pg'
 import type { EmbeddedPostgresOptions } from '../../src/embedded-postgres/index.ts'
 import { isRoot } from '../../src/embedded-postgres/server-account.ts'
 import { removeServer } from '../helper/postgres.ts'
+import { makeProject } from './project.ts'
 
 /** A process that runs an embedded server. */
 export interface Owner {
@@ -43,21 +44,36 @@ interface StartOptions extends Partial<EmbeddedPostgresOptions> {
   uid?: number
 }
 
+const ownScript = fileURLToPath(new URL('owner-process.ts', import.meta.url))
+
 /** A folder for a test, and processes that use it as their data directory; all of it gone after the test. */
 export function scene(t: TestContext) {
   const dataDir = mkdtempSync(join(tmpdir(), 'osb-embedded-'))
   const processes = new Set<ChildProcess>()
   const dataDirs = [dataDir]
+  // The checkout, and Node in it, may be in a home that is root's alone.
+  let reachable: string | undefined
+  const reachableScript = () => {
+    reachable ??= makeProject(publicFolder(t)).script
+    return reachable
+  }
+  const reachableNode = () => {
+    const path = join(publicFolder(t), 'node')
+    cpSync(process.execPath, path, { mode: constants.COPYFILE_FICLONE })
+    chmodSync(path, 0o755)
+    return path
+  }
   t.after(async () => {
     for (const child of processes) await killOwner(child)
     for (const folder of dataDirs) removeServer(folder)
   })
   const launch = (options: StartOptions = {}) => {
-    const { script = fileURLToPath(new URL('owner-process.ts', import.meta.url)), uid, ...rest } = options
+    const { uid, ...forAll } = options
+    const { script = uid === undefined ? ownScript : reachableScript(), ...rest } = forAll
     const child = fork(script, [JSON.stringify({ dataDir, ...rest })], {
       detached: true,
       env: { ...process.env, NODE_TEST_CONTEXT: undefined },
-      ...(uid === undefined ? {} : { uid, gid: uid, cwd: '/' })
+      ...(uid === undefined ? {} : { uid, gid: uid, cwd: '/', execPath: reachableNode() })
     })
     processes.add(child)
     dataDirs.unshift(rest.dataDir ?? dataDir) // what lies within goes before it
