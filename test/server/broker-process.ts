@@ -14,6 +14,12 @@ import { removeServer } from '../helper/postgres.ts'
 /** The program that `npm start` runs. */
 export const osb = fileURLToPath(new URL('../../src/cli/osb.js', import.meta.url))
 
+/** Ids of `postgres`/`free` in the shipped catalog. */
+export const shipped = {
+  service_id: '8f1f8a8e-3f0c-4d2a-9a55-0f6f6f1c7d01',
+  plan_id: '5b0f3c52-6a8e-4f6b-b8a4-2f9d5e3a7c11'
+}
+
 /** Environment variables of a process under test; of ours it gets none but those that any program needs. */
 export type Variables = Readonly<Record<string, string>>
 

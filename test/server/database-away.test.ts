@@ -3,18 +3,18 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as delay } from 'node:timers/promises'
 import { startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
 import { newEncryptionKeys } from '../helper/app.ts'
 import { removeServer } from '../helper/postgres.ts'
-import { type Answer, type Broker, platformOf, query, scene, until } from './broker-process.ts'
+import { type Answer, type Broker, platformOf, query, scene, shipped, until } from './broker-process.ts'
 
 const userpass = 'platform:database-away-password'
-const ids = {
-  service_id: '8f1f8a8e-3f0c-4d2a-9a55-0f6f6f1c7d01',
-  plan_id: '5b0f3c52-6a8e-4f6b-b8a4-2f9d5e3a7c11'
-}
+const ids = shipped
 const provision = { ...ids, organization_guid: 'org', space_guid: 'space' }
 const clients = 20
+/** How long the database stays away under load; `TEST_AWAY_MS=30000` for the long form. */
+const awayMs = Number(process.env.TEST_AWAY_MS ?? 0)
 
 test('osb serve: started without its database, it answers 503 until the database is there', async (t) => {
   const database = await databaseOf(t)
@@ -84,6 +84,7 @@ test('osb serve: its database stopped under load, it answers 503 and recovers; n
     await database.stop()
     await until('requests fail', () => failures() >= clients)
     const before = made.size
+    await delay(awayMs)
     await database.start()
     await until('others are made', () => made.size >= before + clients)
   } finally {
