@@ -69,12 +69,16 @@ test('osb serve: its database stopped under load, it answers 503 and recovers; n
     Array.from({ length: clients }, async (_, client) => {
       for (let count = 0; !finish.signal.aborted; count += 1) {
         const id = `load-${client}-${count}`
-        await until(`${id} is made`, async () => {
-          const answer = await call('PUT', `/v2/service_instances/${id}`, provision)
-          answers.push(answer)
-          if (answer.status === 201 || answer.status === 200) made.add(id)
-          return made.has(id)
-        })
+        await until(
+          `${id} is made`,
+          async () => {
+            const answer = await call('PUT', `/v2/service_instances/${id}`, provision)
+            answers.push(answer)
+            if (answer.status === 201 || answer.status === 200) made.add(id)
+            return made.has(id)
+          },
+          awayMs + 40_000
+        )
       }
     })
   )
