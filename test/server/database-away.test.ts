@@ -131,7 +131,9 @@ async function databaseOf(t: TestContext) {
   const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
   const start = () => startEmbeddedPostgres({ dataDir, settings, databases: ['state'] })
   let server = await start()
+  let over = false
   t.after(async () => {
+    over = true
     await server.stop()
     removeServer(dataDir)
   })
@@ -140,6 +142,8 @@ async function databaseOf(t: TestContext) {
     adminUrl: server.adminUrl,
     stop: () => server.stop(),
     start: async () => {
+      // A test that has failed meanwhile has cleared up already.
+      if (over) throw new Error('the test is over')
       server = await start()
     }
   }
