@@ -32,11 +32,12 @@ export async function lastOperation(
   if (operation === undefined) throw refusals.operationUnknown()
   const removes = operation.kind === 'deprovision' || operation.kind === 'unbind'
   if (removes && operation.state === 'succeeded' && deleted === 'gone') throw refusals.operationGone()
-  const { state, description, instanceUsable, updateRepeatable } = operation
+  const { state, instanceUsable, updateRepeatable } = operation
+  const description = describe(operation)
   return {
     body: {
       state,
-      ...(description === undefined || description === '' ? {} : { description: boundedDescription(description) }),
+      ...(description === '' ? {} : { description: boundedDescription(description) }),
       ...(instanceUsable === undefined ? {} : { instance_usable: instanceUsable }),
       ...(updateRepeatable === undefined ? {} : { update_repeatable: updateRepeatable })
     },
@@ -52,6 +53,12 @@ async function find(store: Store, polled: Polled, token: string | undefined): Pr
     if (operation?.instanceId === polled.instance_id && operation.bindingId === polled.binding_id) return operation
   }
   return store.latestOperation(polled.instance_id, polled.binding_id)
+}
+
+/** What the provider told last; from the second attempt on with its number, while it is under way. */
+function describe({ state, description = '', attempt, leaseUntil }: OperationRecord): string {
+  if (state !== 'in progress' || attempt < 2 || leaseUntil === undefined) return description
+  return `${description} (attempt ${attempt})`.trimStart()
 }
 
 /** A tenth of what it has taken so far: quick operations are seen at once, long ones are not asked for all the time. */

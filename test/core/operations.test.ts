@@ -176,6 +176,22 @@ test("operation: the plan's maximum_polling_duration ends the tries, and says so
   assert.match(end.description, /^The server is away\. It was given up after \d+ attempts in 1 s\.$/)
 })
 
+test('operation: the second attempt is told with its number while it is under way', async (t) => {
+  const second = gate()
+  const { app } = await scripted(t, {
+    provision: async (task) => {
+      if (task.attempt === 1) throw new Unavailable('The server is away.')
+      await task.progress('Creating.')
+      await second.opened
+    }
+  })
+  await app.inject(put(instance, provisionBody(ids.plans.async)))
+  const poll = { url: `${instance}/last_operation`, headers }
+  await until('the second attempt', async () => (await app.inject(poll)).json().description === 'Creating. (attempt 2)')
+  second.open()
+  assert.equal((await pollUntilEnded(app, poll.url)).json().state, 'succeeded')
+})
+
 test('operation: an overlong attempt is aborted when the time is up', async (t) => {
   const catalog = testCatalog()
   const plan = catalog.services[0]?.plans.find(({ id }) => id === ids.plans.async)
