@@ -34,6 +34,8 @@ export interface OperationsPluginOptions {
 }
 
 const RETRY_MS = 1_000
+/** How long a stop waits for a start that is still trying to reach the store. */
+const BEGIN_GRACE_MS = 2_000
 
 /** Operation tracking: starts what executes operations when the app is ready, and stops it before it closes. */
 export const operations = fp<OperationsPluginOptions>(
@@ -76,7 +78,7 @@ export const operations = fp<OperationsPluginOptions>(
     })
     app.addHook('preClose', async () => {
       closing.abort()
-      await beginning.catch(() => undefined)
+      await Promise.race([beginning.catch(() => undefined), sleep(BEGIN_GRACE_MS, undefined, { ref: false })])
       // Not waited for here: the server goes on to close, so that no request comes in for much longer.
       ending = engine.end()
     })

@@ -39,6 +39,8 @@ const HELD_FOR_MS = 12_000
 /** Jobs end by themselves; pg-boss wants a bound, of at most a day. */
 const EXPIRE_SECONDS = 23 * 3600
 const STOP_TIMEOUT_MS = 2_000
+/** A process that stops while its database hangs must not wait for pg-boss's own 10 s. */
+const CONNECT_TIMEOUT_MS = 3_000
 
 /**
  * Executes operations through pg-boss: a job is inserted in the transaction that writes its operation, several replicas
@@ -63,6 +65,7 @@ export class PgBossRunner implements Runner {
       ...definedOnly({ connectionString, host, port, user, password, database, ssl }),
       schema,
       max: 4,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       application_name: 'osb-jobs',
       useListenNotify: true,
       superviseIntervalSeconds: SUPERVISE_SECONDS,
