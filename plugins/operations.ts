@@ -34,6 +34,7 @@ export interface OperationsPluginOptions {
 }
 
 const RETRY_MS = 1_000
+const CLOSE_MS = 1_500
 /** How long a stop waits for a start that is still trying to reach the store. */
 const BEGIN_GRACE_MS = 2_000
 
@@ -84,12 +85,18 @@ export const operations = fp<OperationsPluginOptions>(
     })
     app.addHook('onClose', async () => {
       await ending
-      await engine.close()
-      await Promise.all(providers.map((provider) => provider.stop?.()))
+      await closeWithin(app.log, 'operations', () => engine.close())
+      await Promise.all(providers.map((provider) => closeWithin(app.log, provider.name, async () => provider.stop?.())))
     })
   },
   { name: 'osb-operations', fastify: '5.x', dependencies: ['osb-storage'] }
 )
+
+/** A part that hangs, on a lock that a frozen replica holds, must not hold up the rest: nothing of it is needed again. */
+async function closeWithin(log: FastifyBaseLogger, part: string, close: () => Promise<void>): Promise<void> {
+  const late = sleep(CLOSE_MS, 'late' as const, { ref: false })
+  if ((await Promise.race([close(), late])) === 'late') log.warn({ part }, 'a part did not close in time; it is left')
+}
 
 /** Tries until it works or the app closes. */
 async function persist(

@@ -22,12 +22,15 @@ function reload({ app, reload }: RunningBroker): void {
   )
 }
 
-/** Platforms and their schedulers wait about ten seconds before they kill. */
-const STOP_WITHIN_MS = 10_000
+/** Schedulers wait about ten seconds before they kill. By now every request has been answered. */
+const STOP_WITHIN_MS = 9_000
 
 function stopped({ app, stop }: RunningBroker): void {
   app.log.info('stopping')
-  const overdue = setTimeout(() => process.exit(1), STOP_WITHIN_MS)
+  const overdue = setTimeout(() => {
+    app.log.warn('stopping takes too long; the process ends now')
+    process.exit(1)
+  }, STOP_WITHIN_MS)
   stop().then(
     () => {
       app.log.info('stopped')
