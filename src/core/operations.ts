@@ -177,7 +177,8 @@ export class Operations {
     if (end.kind === 'succeeded' || end.kind === 'lost') {
       await store.release(claim)
       line.info({}, `${operation.kind} was halted or taken over`)
-      return 'done'
+      // Whoever took it over may hand it back, and has no job of its own: this one must live as long as the operation.
+      return 'held'
     }
     if (end.kind === 'rejected') {
       await this.#fail(held, end.error)
