@@ -24,6 +24,11 @@ export interface Held {
   readonly claim: Claim
 }
 
+/** An operation as its claim has just handed it out. */
+export function heldOf(operation: OperationRecord): Held {
+  return { operation, claim: { operationId: operation.operationId, attempt: operation.attempt } }
+}
+
 /** What runs in this process. */
 export class Attempts {
   readonly #stage: Stage

@@ -4,11 +4,10 @@ import type { DeleteAccepted } from '../../schemas/service-instance.ts'
 import type { Call, Outcome } from './call.ts'
 import type { CatalogPlan, LoadedCatalog } from './catalog/index.ts'
 import { BrokerError, refusals } from './errors.ts'
-import type { NewOperation, Operations } from './operations.ts'
+import { DEFAULT_MAXIMUM_SECONDS, type NewOperation, type Operations } from './operations.ts'
 import type { Finish, InstanceRecord, OperationRecord, Start } from './store.ts'
 import { runSync } from './sync-operations.ts'
 
-const DEFAULT_MAXIMUM_SECONDS = 3600
 /** A decision is made again when what it was made on has changed meanwhile; this often, then we give up. */
 const MAX_DECISIONS = 6
 
@@ -118,7 +117,7 @@ export function requireIds(ids: { service_id?: string | undefined; plan_id?: str
   }
 }
 
-/** An instance that belongs to another platform does not exist (see `docs/security.md`). */
+/** What belongs to another platform does not exist: to it this answers nothing. */
 export function ownedBy<Record extends Pick<InstanceRecord, 'platform'>>(
   call: Call,
   record: Record | undefined

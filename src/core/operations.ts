@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type AttemptEnd, Attempts, abortReasons, type Held, operationLog } from './attempt.ts'
+import { type AttemptEnd, Attempts, abortReasons, type Held, heldOf, operationLog } from './attempt.ts'
 import { BrokerError, refusals } from './errors.ts'
 import type { Stage } from './perform.ts'
 import type { TaskLog } from './provider.ts'
@@ -25,7 +25,8 @@ export type NewOperation = Pick<OperationRecord, 'kind' | 'platform' | 'instance
     readonly maximumSeconds?: number | undefined
   }
 
-const DEFAULT_MAXIMUM_SECONDS = 3600
+/** How long an asynchronous operation may last whose plan names no `maximum_polling_duration`. */
+export const DEFAULT_MAXIMUM_SECONDS = 3600
 /** How often a waiting request looks whether the operation has ended. */
 const WAIT_MS = 50
 /** How often we look for operations of dead workers. */
@@ -39,7 +40,7 @@ const REMEMBER_MS = 7 * 24 * 3600 * 1000
 
 /**
  * The life of operations: start, run, halt, retry, finish. The record in the store is the truth; this class owns what
- * runs in this process without a request. `SyncOperations` runs the others.
+ * runs in this process without a request; `runSync` runs the others.
  */
 export class Operations {
   readonly options: OperationsOptions
@@ -142,7 +143,7 @@ export class Operations {
     const claimed = await this.options.store.claim(operationId)
     if (claimed.kind === 'held') return 'held'
     if (claimed.kind === 'finished') return 'done'
-    const held = { operation: claimed.operation, claim: { operationId, attempt: claimed.operation.attempt } }
+    const held = heldOf(claimed.operation)
     if (this.#stopping || signal.aborted) {
       // It came while the claim was under way: nobody would abort this attempt any more.
       await this.options.store.release(held.claim)

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type AttemptEnd, abortReasons, type Held } from './attempt.ts'
+import { type AttemptEnd, abortReasons, type Held, heldOf } from './attempt.ts'
 import { BrokerError, refusals } from './errors.ts'
 import type { Operations } from './operations.ts'
 import { Unavailable } from './provider.ts'
@@ -50,7 +50,7 @@ class SyncRun {
 
   constructor(operations: Operations, operation: OperationRecord) {
     this.#operations = operations
-    this.#held = { operation, claim: { operationId: operation.operationId, attempt: operation.attempt } }
+    this.#held = heldOf(operation)
   }
 
   /** Tries until it succeeds, is rejected, or the time is up. */
@@ -119,8 +119,7 @@ class SyncRun {
       const claimed = await this.#operations.options.store.claim(this.#held.claim.operationId)
       if (claimed.kind === 'finished') return false
       if (claimed.kind === 'claimed') {
-        const { operation } = claimed
-        this.#held = { operation, claim: { operationId: operation.operationId, attempt: operation.attempt } }
+        this.#held = heldOf(claimed.operation)
         return true
       }
       await sleep(CLAIM_MS)

@@ -1,9 +1,8 @@
 import { createHash } from 'node:crypto'
-import { existsSync } from 'node:fs'
 import { readdir, readFile } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import type { Pool, PoolClient } from 'pg'
+import { packageRoot } from '../../package-root.ts'
 import { type Tables, tablesOf } from './schema.ts'
 import { sqlTypes } from './sql-types.ts'
 import { connect } from './transactions.ts'
@@ -40,7 +39,7 @@ const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/
  */
 export async function migrate(pool: Pool, { schema, directory }: MigrateOptions = {}): Promise<string[]> {
   const tables = tablesOf(schema)
-  const migrations = await readMigrations(directory ?? migrationsDirectory())
+  const migrations = await readMigrations(directory ?? join(packageRoot(), 'migrations'))
   const names: string[] = []
   while (true) {
     const name = await inLockedTransaction(pool, tables, (client) => applyNext(client, tables, migrations))
@@ -146,13 +145,4 @@ async function readMigration(directory: string, name: string): Promise<Migration
   // Git may have given the file other line ends; it is still the same migration.
   const text = (await readFile(join(directory, name), 'utf8')).replaceAll('\r\n', '\n')
   return { version, name, text, checksum: createHash('sha256').update(text).digest('hex') }
-}
-
-/** The package's root is further up from the compiled file than from the source. */
-function migrationsDirectory(): string {
-  const here = dirname(fileURLToPath(import.meta.url))
-  for (let folder = here; folder !== dirname(folder); folder = dirname(folder)) {
-    if (existsSync(join(folder, 'package.json'))) return join(folder, 'migrations')
-  }
-  throw new Error(`There is no package.json above ${here}.`)
 }
