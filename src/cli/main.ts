@@ -1,40 +1,35 @@
-import { parseArgs } from 'node:util'
 import { ConfigError } from '../config.ts'
 import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
+import { type Command, runCommand, UsageError } from './command.ts'
 import { migrateCommand } from './migrate.ts'
 import { orphansCommand } from './orphans.ts'
 import { serveCommand } from './serve.ts'
 
-const commands: Record<string, { summary: string; run: () => Promise<void> }> = {
-  serve: { summary: 'run the broker; the environment configures it (see the README)', run: serveCommand },
-  migrate: { summary: "bring the schema of the broker's own state in DATABASE_URL up to date", run: migrateCommand },
-  orphans: {
-    summary: 'print what only the broker, or only the server of the tenants, believes in',
-    run: orphansCommand
-  }
+const commands: Record<string, Command> = {
+  serve: serveCommand,
+  migrate: migrateCommand,
+  orphans: orphansCommand
 }
 
 const usage = [
   'usage: osb COMMAND',
   '',
-  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(9)} ${summary}`)
+  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`),
+  '',
+  'osb COMMAND --help says more.'
 ].join('\n')
 
 /** Errors that say all there is to say; of any other the stack is printed. */
-const PLAIN_ERRORS = [ConfigError, CatalogError, EmbeddedPostgresError, Unavailable]
+const PLAIN_ERRORS = [ConfigError, CatalogError, EmbeddedPostgresError, Unavailable, UsageError]
 
 try {
-  const { positionals, values } = parseArgs({
-    allowPositionals: true,
-    options: { help: { type: 'boolean', short: 'h' } }
-  })
-  const name = positionals[0] ?? ''
+  const [name = '', ...args] = process.argv.slice(2)
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (values.help === true) process.stdout.write(`${usage}\n`)
-  else if (command === undefined || positionals.length > 1) fail(usage)
-  else await command.run()
+  if (name === '--help' || name === '-h') process.stdout.write(`${usage}\n`)
+  else if (command === undefined) throw new UsageError(usage)
+  else await runCommand(name, command, args)
 } catch (error) {
   const plain = PLAIN_ERRORS.some((kind) => error instanceof kind) || isUsageError(error)
   fail(error instanceof Error ? ((plain ? error.message : error.stack) ?? error.message) : String(error))

@@ -1,9 +1,15 @@
 import { Pool } from 'pg'
 import { ConfigError } from '../config.ts'
 import { migrate } from '../stores/postgres/index.ts'
+import type { Command } from './command.ts'
 
 /** `osb migrate`: for deployments whose broker may not change its schema. */
-export async function migrateCommand(): Promise<void> {
+export const migrateCommand: Command = {
+  summary: "bring the schema of the broker's own state in DATABASE_URL up to date",
+  run: migrateState
+}
+
+async function migrateState(): Promise<void> {
   const connectionString = process.env.DATABASE_URL
   if (connectionString === undefined || connectionString === '') {
     throw new ConfigError("Set DATABASE_URL to the PostgreSQL database of the broker's own state.")

@@ -3,12 +3,18 @@ import { ConfigError, readEnvironment } from '../config.ts'
 import { findOrphans } from '../core/reconcile.ts'
 import { postgresqlProvider } from '../providers/postgresql/index.ts'
 import { PostgresStore, parseEncryptionKeys, Sealer } from '../stores/postgres/index.ts'
+import type { Command } from './command.ts'
 
 /**
  * `osb orphans`: prints what is on the server of the tenants and unknown to the broker, and the other way round. Exits 1
  * when there is anything. Reads the environment of `osb serve`.
  */
-export async function orphansCommand(): Promise<void> {
+export const orphansCommand: Command = {
+  summary: 'print what only the broker, or only the server of the tenants, believes in',
+  run: printOrphans
+}
+
+async function printOrphans(): Promise<void> {
   const { BROKER_STORAGE, DATABASE_URL, BROKER_ENCRYPTION_KEYS, POSTGRESQL_ADMIN_URL } = readEnvironment(process.env)
   if (BROKER_STORAGE !== 'postgres' || DATABASE_URL === undefined || BROKER_ENCRYPTION_KEYS === undefined) {
     throw new ConfigError('osb orphans needs BROKER_STORAGE=postgres with the environment that the broker has.')

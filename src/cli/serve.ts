@@ -1,9 +1,15 @@
 import { relative } from 'node:path'
 import { type Environment, readEnvironment } from '../config.ts'
 import { type RunningBroker, startBroker } from '../server.ts'
+import type { Command } from './command.ts'
 
 /** `osb serve`: runs the broker until SIGTERM or Ctrl-C; SIGHUP loads the catalog again. */
-export async function serveCommand(): Promise<void> {
+export const serveCommand: Command = {
+  summary: 'run the broker; the environment configures it (see the README)',
+  run: serve
+}
+
+async function serve(): Promise<void> {
   const config = readEnvironment(process.env)
   const broker = await startBroker(config)
   process.stdout.write(greeting(broker, config))
