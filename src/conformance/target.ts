@@ -1,0 +1,88 @@
+import { Value } from '@sinclair/typebox/value'
+import { Catalog, type ServiceOffering, type ServicePlan } from '../../schemas/catalog.ts'
+import type { JsonObject } from '../../schemas/common.ts'
+import type { Exchange } from './exchange.ts'
+
+/** What the checks try: one plan, and what the catalog says of it. */
+export interface Target {
+  readonly catalog: Catalog
+  readonly service: ServiceOffering
+  readonly plan: ServicePlan
+  readonly bindable: boolean
+  readonly planUpdateable: boolean
+  readonly instancesRetrievable: boolean
+  readonly bindingsRetrievable: boolean
+  readonly bindingRotatable: boolean
+  readonly contextUpdates: boolean
+  /** Other plans of the same offering. */
+  readonly otherPlans: readonly ServicePlan[]
+  /** Sent with a provision; `undefined` when nothing has to be. */
+  readonly createParameters: JsonObject | undefined
+  /** Sent with a bind; `undefined` when nothing has to be. */
+  readonly bindParameters: JsonObject | undefined
+}
+
+/** What to try, by name or id; the first bindable plan when nothing is named. */
+export interface Choice {
+  readonly service?: string | undefined
+  readonly plan?: string | undefined
+  readonly parameters?: JsonObject | undefined
+  readonly bindParameters?: JsonObject | undefined
+}
+
+/** There is nothing to try: the catalog is none, or does not have what was asked for. */
+export class TargetError extends Error {
+  override readonly name = 'TargetError'
+}
+
+/** @throws {TargetError} when the catalog cannot be read or does not hold what was chosen */
+export function chooseTarget({ status, json: catalog }: Exchange, choice: Choice): Target {
+  if (status !== 200) throw new TargetError(`GET /v2/catalog was answered ${status}, not 200.`)
+  if (!Value.Check(Catalog, catalog)) {
+    const [fault] = Value.Errors(Catalog, catalog)
+    throw new TargetError(`The catalog cannot be read: ${fault?.path ?? ''} ${fault?.message ?? ''}`.trim())
+  }
+  const service = chooseService(catalog, choice.service)
+  const plan = choosePlan(service, choice.plan)
+  return {
+    catalog,
+    service,
+    plan,
+    bindable: isBindable(service, plan),
+    planUpdateable: plan.plan_updateable ?? service.plan_updateable ?? false,
+    instancesRetrievable: service.instances_retrievable === true,
+    bindingsRetrievable: service.bindings_retrievable === true,
+    bindingRotatable: plan.binding_rotatable === true,
+    contextUpdates: service.allow_context_updates === true,
+    otherPlans: service.plans.filter(({ id }) => id !== plan.id),
+    createParameters: choice.parameters,
+    bindParameters: choice.bindParameters
+  }
+}
+
+/** Whether instances of the plan can be bound (spec: Service Plan Object, `bindable`). */
+export function isBindable(service: ServiceOffering, plan: ServicePlan): boolean {
+  return plan.bindable ?? service.bindable
+}
+
+function chooseService({ services }: Catalog, wanted: string | undefined): ServiceOffering {
+  const found =
+    wanted === undefined
+      ? (services.find((service) => service.plans.some((plan) => isBindable(service, plan))) ?? services[0])
+      : services.find(({ id, name }) => id === wanted || name === wanted)
+  if (found !== undefined) return found
+  if (services.length === 0) throw new TargetError('The catalog offers nothing.')
+  const names = services.map(({ name }) => name).join(', ')
+  throw new TargetError(`The catalog has no service offering "${wanted}". It has: ${names}.`)
+}
+
+function choosePlan(service: ServiceOffering, wanted: string | undefined): ServicePlan {
+  const { plans } = service
+  const found =
+    wanted === undefined
+      ? (plans.find((plan) => isBindable(service, plan)) ?? plans[0])
+      : plans.find(({ id, name }) => id === wanted || name === wanted)
+  if (found !== undefined) return found
+  const names = plans.map(({ name }) => name).join(', ')
+  throw new TargetError(`The service offering "${service.name}" has no plan "${wanted}". It has: ${names}.`)
+}
