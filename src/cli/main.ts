@@ -3,6 +3,7 @@ import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
 import { type Command, runCommand, UsageError } from './command.ts'
+import { conformanceCommand } from './conformance.ts'
 import { migrateCommand } from './migrate.ts'
 import { orphansCommand } from './orphans.ts'
 import { serveCommand } from './serve.ts'
@@ -10,7 +11,8 @@ import { serveCommand } from './serve.ts'
 const commands: Record<string, Command> = {
   serve: serveCommand,
   migrate: migrateCommand,
-  orphans: orphansCommand
+  orphans: orphansCommand,
+  conformance: conformanceCommand
 }
 
 const usage = [
