@@ -3,8 +3,8 @@ import { type Static, Type } from '@sinclair/typebox'
 /** A string of at least one character. */
 export const NonEmptyString = Type.String({ minLength: 1 })
 
-/** Any JSON object; its fields are passed through as they came. */
-export const JsonObject = Type.Unsafe<Record<string, unknown>>({ type: 'object', additionalProperties: true })
+/** Any JSON object; its fields are passed through as they came. Made of `Type.Object`, so that `Value.Check` knows it. */
+export const JsonObject = Type.Unsafe<Record<string, unknown>>(Type.Object({}, { additionalProperties: true }))
 export type JsonObject = Static<typeof JsonObject>
 
 /** `{}`, with room for vendor fields. The answer to a finished delete (spec: Unbinding, Deprovisioning). */

@@ -1,15 +1,53 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
 import { injectTransport } from '../../src/client/transport.ts'
-import { runConformance } from '../../src/conformance/index.ts'
-import { buildApp, credentials, ids } from '../helper/app.ts'
+import { type ConformanceOptions, runConformance } from '../../src/conformance/index.ts'
+import { packageRoot } from '../../src/package-root.ts'
+import { buildApp, credentials, type TestAppOptions, testStores } from '../helper/app.ts'
+import { superuserUrl } from '../providers/postgresql/support.ts'
+import { richCatalog } from './mutants/catalog.ts'
 
-for (const plan of [ids.plans.sync, ids.plans.async, ids.plans.either]) {
-  test(`conformance: our broker, memory and example, plan ${plan}`, async (t) => {
-    const app = await buildApp(t)
-    const { results, conforms } = await runConformance({ transport: injectTransport(app), ...credentials, plan })
-    const failed = results.filter(({ status }) => status === 'failed')
-    assert.deepEqual(failed, [])
-    assert.equal(conforms, true)
-  })
+/** The catalog and the provider of a run, and which plan it tries. */
+interface Subject {
+  readonly plan: string
+  readonly service: string
+  options(): Promise<TestAppOptions>
+}
+
+const subjects: Readonly<Record<string, Subject>> = {
+  'example, either': { service: 'mutants', plan: 'small', options: async () => ({ catalog: richCatalog() }) },
+  'example, async': { service: 'mutants', plan: 'async', options: async () => ({ catalog: richCatalog() }) },
+  'example, sync': { service: 'mutants', plan: 'sync', options: async () => ({ catalog: richCatalog() }) },
+  'example, hardly anything declared': {
+    service: 'mutants-other',
+    plan: 'only',
+    options: async () => ({ catalog: richCatalog() })
+  },
+  'postgresql, the shipped catalog': {
+    service: 'postgres',
+    plan: 'free',
+    options: async () => ({
+      catalog: join(packageRoot(), 'catalog.yaml'),
+      postgresql: { adminUrl: await superuserUrl() }
+    })
+  }
+}
+
+for (const [name, { service, plan, options }] of Object.entries(subjects)) {
+  for (const testStore of testStores) {
+    test(`conformance: our broker keeps every rule, ${testStore}, ${name}`, async (t) => {
+      const app = await buildApp(t, { testStore, ...(await options()) })
+      await conforms(t, { transport: injectTransport(app), ...credentials, service, plan })
+    })
+  }
+}
+
+/** Every MUST and every SHOULD: ours is the broker that the kit is to be believed with. */
+async function conforms(t: TestContext, options: ConformanceOptions): Promise<void> {
+  const { results, conforms } = await runConformance(options)
+  const of = (status: string) => results.filter((result) => result.status === status)
+  t.diagnostic(`${results.length} checks: ${of('passed').length} passed, ${of('skipped').length} skipped`)
+  assert.deepEqual(of('failed'), [])
+  assert.equal(conforms, true)
 }
