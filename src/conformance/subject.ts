@@ -95,42 +95,62 @@ export class Subject {
     return { service_id: this.target.service.id, plan_id: planId, ...mannerQuery(manner) }
   }
 
-  /** One `PUT` of an instance; whatever it makes is removed after the check. */
-  putInstance({ id = randomUUID(), body, manner = 'async' }: ProvisionOptions = {}): Promise<Exchange> {
+  /** A `PUT` of an instance; whatever it makes is removed after the check. */
+  provisionRequest({ id = randomUUID(), body, manner = 'async' }: ProvisionOptions = {}): Sent {
     this.#parts.traces.expectInstance(id)
-    return this.send({
-      method: 'PUT',
-      path: instancePath(id),
-      query: mannerQuery(manner),
-      body: this.provisionBody(body)
-    })
+    return { method: 'PUT', path: instancePath(id), query: mannerQuery(manner), body: this.provisionBody(body) }
   }
 
-  /** One `PUT` of a binding; whatever it makes is removed after the check. */
-  putBinding(
-    instance: InstanceRef,
-    { id = randomUUID(), body, manner = 'async' }: BindOptions = {}
-  ): Promise<Exchange> {
+  /** A `PUT` of a binding; whatever it makes is removed after the check. */
+  bindRequest(instance: InstanceRef, { id = randomUUID(), body, manner = 'async' }: BindOptions = {}): Sent {
     this.#parts.traces.expectBinding(instance.id, id)
     const path = bindingPath(instance.id, id)
-    return this.send({ method: 'PUT', path, query: mannerQuery(manner), body: this.bindBody(body) })
+    return {
+      method: 'PUT',
+      path,
+      query: mannerQuery(manner),
+      body: this.bindBody({ plan_id: instance.planId, ...body })
+    }
+  }
+
+  /** A `PATCH` of an instance. */
+  updateRequest(instance: Pick<InstanceRef, 'id'>, body: JsonObject, manner: Manner = 'async'): Sent {
+    return { method: 'PATCH', path: instancePath(instance.id), query: mannerQuery(manner), body: this.updateBody(body) }
+  }
+
+  /** A `DELETE` of an instance. */
+  deprovisionRequest(instance: InstanceRef, manner: Manner = 'async'): Sent {
+    return { method: 'DELETE', path: instancePath(instance.id), query: this.deleteQuery(instance, manner) }
+  }
+
+  /** A `DELETE` of a binding. */
+  unbindRequest({ id, instance }: BindingRef, manner: Manner = 'async'): Sent {
+    return { method: 'DELETE', path: bindingPath(instance.id, id), query: this.deleteQuery(instance, manner) }
+  }
+
+  /** One `PUT` of an instance. */
+  putInstance(options?: ProvisionOptions): Promise<Exchange> {
+    return this.send(this.provisionRequest(options))
+  }
+
+  /** One `PUT` of a binding. */
+  putBinding(instance: InstanceRef, options?: BindOptions): Promise<Exchange> {
+    return this.send(this.bindRequest(instance, options))
   }
 
   /** One `PATCH` of an instance. */
   patchInstance(instance: InstanceRef, body: JsonObject, manner: Manner = 'async'): Promise<Exchange> {
-    const path = instancePath(instance.id)
-    return this.send({ method: 'PATCH', path, query: mannerQuery(manner), body: this.updateBody(body) })
+    return this.send(this.updateRequest(instance, body, manner))
   }
 
   /** One `DELETE` of an instance. */
   deleteInstance(instance: InstanceRef, manner: Manner = 'async'): Promise<Exchange> {
-    return this.send({ method: 'DELETE', path: instancePath(instance.id), query: this.deleteQuery(instance, manner) })
+    return this.send(this.deprovisionRequest(instance, manner))
   }
 
   /** One `DELETE` of a binding. */
-  deleteBinding({ id, instance }: BindingRef, manner: Manner = 'async'): Promise<Exchange> {
-    const query = this.deleteQuery(instance, manner)
-    return this.send({ method: 'DELETE', path: bindingPath(instance.id, id), query })
+  deleteBinding(binding: BindingRef, manner: Manner = 'async'): Promise<Exchange> {
+    return this.send(this.unbindRequest(binding, manner))
   }
 
   /** One `GET` of an instance. */
@@ -144,9 +164,13 @@ export class Subject {
   }
 
   /** One poll. */
-  pollOnce({ instanceId, bindingId }: Resource, operation?: string): Promise<Exchange> {
+  pollOnce(
+    { instanceId, bindingId }: Resource,
+    operation?: string,
+    more: Record<string, string> = {}
+  ): Promise<Exchange> {
     const path = bindingId === undefined ? instancePath(instanceId) : bindingPath(instanceId, bindingId)
-    return this.send({ method: 'GET', path: `${path}/last_operation`, query: { operation } })
+    return this.send({ method: 'GET', path: `${path}/last_operation`, query: { operation, ...more } })
   }
 
   /** Follows an answer to the end of its operation: a 202 is polled, any other is the end itself. */
@@ -168,8 +192,7 @@ export class Subject {
   /** A binding that is ready. @throws {Violation} when there comes none */
   async bind(instance: Instance, options: BindOptions = {}): Promise<Binding> {
     const id = options.id ?? randomUUID()
-    const body = { plan_id: instance.planId, ...options.body }
-    const answer = await this.putBinding(instance, { ...options, id, body })
+    const answer = await this.putBinding(instance, { ...options, id })
     expectStatus(answer, [201, 202], 'a bind of a new binding')
     const { state, last } = await this.end(answer, { instanceId: instance.id, bindingId: id })
     if (state !== 'succeeded') throw new Violation(`the bind ended "${state}": ${descriptionOf(last)}`)

@@ -2,6 +2,7 @@ import { Value } from '@sinclair/typebox/value'
 import { Catalog, type ServiceOffering, type ServicePlan } from '../../schemas/catalog.ts'
 import type { JsonObject } from '../../schemas/common.ts'
 import type { Exchange } from './exchange.ts'
+import { examplesOf, type ParameterExamples } from './parameters.ts'
 
 /** What the checks try: one plan, and what the catalog says of it. */
 export interface Target {
@@ -20,6 +21,8 @@ export interface Target {
   readonly createParameters: JsonObject | undefined
   /** Sent with a bind; `undefined` when nothing has to be. */
   readonly bindParameters: JsonObject | undefined
+  /** What can be sent, by the schemas of the plan. */
+  readonly examples: Readonly<Record<'create' | 'update' | 'bind', ParameterExamples | undefined>>
 }
 
 /** What to try, by name or id; the first bindable plan when nothing is named. */
@@ -44,6 +47,12 @@ export function chooseTarget({ status, json: catalog }: Exchange, choice: Choice
   }
   const service = chooseService(catalog, choice.service)
   const plan = choosePlan(service, choice.plan)
+  const { service_instance: instance, service_binding: binding } = plan.schemas ?? {}
+  const examples = {
+    create: examplesFor(instance?.create),
+    update: examplesFor(instance?.update),
+    bind: examplesFor(binding?.create)
+  }
   return {
     catalog,
     service,
@@ -55,9 +64,20 @@ export function chooseTarget({ status, json: catalog }: Exchange, choice: Choice
     bindingRotatable: plan.binding_rotatable === true,
     contextUpdates: service.allow_context_updates === true,
     otherPlans: service.plans.filter(({ id }) => id !== plan.id),
-    createParameters: choice.parameters,
-    bindParameters: choice.bindParameters
+    createParameters: choice.parameters ?? needed(examples.create),
+    bindParameters: choice.bindParameters ?? needed(examples.bind),
+    examples
   }
+}
+
+function examplesFor(part: { parameters?: JsonObject } | undefined): ParameterExamples | undefined {
+  return part?.parameters === undefined ? undefined : examplesOf(part.parameters)
+}
+
+/** The least that has to be sent: nothing, unless the schema requires something. */
+function needed(examples: ParameterExamples | undefined): JsonObject | undefined {
+  const { least } = examples ?? {}
+  return least === undefined || Object.keys(least).length === 0 ? undefined : least
 }
 
 /** Whether instances of the plan can be bound (spec: Service Plan Object, `bindable`). */
