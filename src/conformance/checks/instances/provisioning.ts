@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util'
 import type { JsonObject } from '../../../../schemas/common.ts'
 import type { Check } from '../../check.ts'
 import { expectStatus } from '../../expect.ts'
@@ -40,10 +41,13 @@ function impossible(why: string, more: (target: Target) => JsonObject) {
 }
 
 const otherService = ({ catalog, service }: Target) => catalog.services.find(({ id }) => id !== service.id)
-const twoParameters = ({ examples, createParameters }: Target) =>
-  createParameters === undefined && (examples.create === undefined || examples.create.full === undefined)
-    ? 'the plan has no schema to make parameters of'
-    : undefined
+
+/** Parameters that the plan accepts and that are not those of the shared instance. */
+function otherParameters({ examples: { create }, createParameters = {} }: Target): JsonObject | undefined {
+  return [create?.full, create?.other].find(
+    (parameters) => parameters !== undefined && !isDeepStrictEqual(parameters, createParameters)
+  )
+}
 
 export const provisioningChecks: readonly Check[] = [
   {
@@ -108,10 +112,9 @@ export const provisioningChecks: readonly Check[] = [
     section,
     level: 'MUST',
     rule: '409 when an instance with the same id exists but with different attributes: the parameters.',
-    skip: twoParameters,
-    run: conflicting(({ examples, createParameters }) => ({
-      parameters: createParameters === undefined ? examples.create?.full : (examples.create?.other ?? {})
-    }))
+    skip: (target) =>
+      otherParameters(target) === undefined ? 'the plan has no schema to make other parameters of' : undefined,
+    run: conflicting((target) => ({ parameters: otherParameters(target) }))
   },
   {
     id: 'provision/other-organization-answers-409',
