@@ -52,6 +52,10 @@ export class Wire {
     this.#observe = observe
   }
 
+  get authorization(): string | undefined {
+    return this.#identity.authorization
+  }
+
   async send({ method, path, query = {}, headers = {}, body }: Sent): Promise<Exchange> {
     const text =
       typeof body === 'string' || body instanceof Uint8Array || body === undefined ? body : JSON.stringify(body)

@@ -8,4 +8,4 @@ export { ConformanceFailure, type TestParent, testConformance } from './node-tes
 export { junit } from './report/junit.ts'
 export { resultLine, summary } from './report/lines.ts'
 export { type ConformanceOptions, type ConformanceReport, ConformanceRun, runConformance } from './run.ts'
-export { type Choice, type Target, TargetError } from './target.ts'
+export { type Choice, type Target, TargetError, UnreadableCatalog } from './target.ts'

@@ -6,7 +6,7 @@ import { checks as allChecks } from './checks/index.ts'
 import { type Exchange, shown, Wire } from './exchange.ts'
 import { Refusals } from './refusals.ts'
 import { Subject } from './subject.ts'
-import { type Choice, chooseTarget, type Target } from './target.ts'
+import { type Choice, chooseTarget, type Target, UnreadableCatalog } from './target.ts'
 import { Traces } from './traces.ts'
 
 export interface ConformanceOptions extends Choice {
@@ -65,7 +65,8 @@ export class ConformanceRun {
 
   /**
    * Reads the catalog and chooses what to try.
-   * @throws {TargetError} when the catalog cannot be read or does not hold what was chosen
+   * @throws {TargetError} when the catalog does not hold what was chosen
+   * @throws {UnreadableCatalog} when there is no catalog to choose from
    */
   static async open(options: ConformanceOptions): Promise<ConformanceRun> {
     const { transport, username, password, apiVersion = DEFAULT_API_VERSION } = options
@@ -117,24 +118,46 @@ export class ConformanceRun {
 /**
  * Runs every check against one plan of one broker and leaves nothing behind.
  * @param onResult called as soon as each result is there
- * @throws {TargetError} when the catalog cannot be read or does not hold what was chosen
+ * @throws {TargetError} when the catalog does not hold what was chosen
  */
 export async function runConformance(
   options: ConformanceOptions,
   onResult: (result: Result) => void = () => {}
 ): Promise<ConformanceReport> {
-  const run = await ConformanceRun.open(options)
   const results: Result[] = []
   const take = (result: Result) => {
     results.push(result)
     onResult(result)
   }
+  const run = await opened(options, take)
+  if (run === undefined) return { results, conforms: false }
   try {
     for (const check of run.checks) take(await run.run(check))
   } finally {
     for (const result of await run.finish()) take(result)
   }
   return { results, conforms: !results.some(({ level, status }) => level === 'MUST' && status === 'failed') }
+}
+
+/** Without a catalog there is one result: that there is none. */
+async function opened(
+  options: ConformanceOptions,
+  take: (result: Result) => void
+): Promise<ConformanceRun | undefined> {
+  try {
+    return await ConformanceRun.open(options)
+  } catch (error) {
+    if (!(error instanceof UnreadableCatalog)) throw error
+    take(resultOf(READABLE, 'failed', { detail: error.message }))
+    return undefined
+  }
+}
+
+const READABLE: Rule = {
+  id: 'catalog/can-be-read',
+  section: 'Catalog Management',
+  level: 'MUST',
+  rule: 'GET /v2/catalog is answered 200 with the offerings of the broker.'
 }
 
 const UNCHANGED: Rule = {

@@ -52,6 +52,11 @@ export class Subject {
     this.#parts = parts
   }
 
+  /** The `Authorization` that every request carries; `undefined` when the run has no credentials. */
+  get authorization(): string | undefined {
+    return this.#parts.wire.authorization
+  }
+
   /** Sends one request. What it may make needs an id of {@link newInstanceId} or {@link newBindingId}. */
   send(sent: Sent): Promise<Exchange> {
     return this.#parts.wire.send(sent)

@@ -1,7 +1,8 @@
 import { Value } from '@sinclair/typebox/value'
-import { Catalog, type ServiceOffering, type ServicePlan } from '../../schemas/catalog.ts'
+import { Catalog, ServiceOffering, type ServicePlan } from '../../schemas/catalog.ts'
 import type { JsonObject } from '../../schemas/common.ts'
-import type { Exchange } from './exchange.ts'
+import { type Exchange, isObject } from './exchange.ts'
+import { shapeFault } from './expect.ts'
 import { examplesOf, type ParameterExamples } from './parameters.ts'
 
 /** What the checks try: one plan, and what the catalog says of it. */
@@ -38,13 +39,18 @@ export class TargetError extends Error {
   override readonly name = 'TargetError'
 }
 
-/** @throws {TargetError} when the catalog cannot be read or does not hold what was chosen */
-export function chooseTarget({ status, json: catalog }: Exchange, choice: Choice): Target {
-  if (status !== 200) throw new TargetError(`GET /v2/catalog was answered ${status}, not 200.`)
-  if (!Value.Check(Catalog, catalog)) {
-    const [fault] = Value.Errors(Catalog, catalog)
-    throw new TargetError(`The catalog cannot be read: ${fault?.path ?? ''} ${fault?.message ?? ''}`.trim())
-  }
+/** The broker serves no catalog that anything could be chosen from. */
+export class UnreadableCatalog extends Error {
+  override readonly name = 'UnreadableCatalog'
+}
+
+/**
+ * @throws {TargetError} when the catalog does not hold what was chosen
+ * @throws {UnreadableCatalog} when it holds nothing that could be chosen
+ */
+export function chooseTarget({ status, json }: Exchange, choice: Choice): Target {
+  if (status !== 200) throw new UnreadableCatalog(`GET /v2/catalog was answered ${status}, not 200.`)
+  const catalog = { services: readableIn(json) }
   const service = chooseService(catalog, choice.service)
   const plan = choosePlan(service, choice.plan)
   const { service_instance: instance, service_binding: binding } = plan.schemas ?? {}
@@ -68,6 +74,15 @@ export function chooseTarget({ status, json: catalog }: Exchange, choice: Choice
     bindParameters: choice.bindParameters ?? needed(examples.bind),
     examples
   }
+}
+
+/** The offerings that are as the specification has them; a check tells what is wrong with the others. */
+function readableIn(json: unknown): ServiceOffering[] {
+  const services = isObject(json) && Array.isArray(json.services) ? json.services : undefined
+  const readable = services?.filter((service) => Value.Check(ServiceOffering, service))
+  if (readable !== undefined && (readable.length > 0 || services?.length === 0)) return readable
+  const fault = shapeFault(Catalog, json)
+  throw new UnreadableCatalog(`No offering of the catalog is as the specification has it: ${fault}`)
 }
 
 function examplesFor(part: { parameters?: JsonObject } | undefined): ParameterExamples | undefined {

@@ -67,20 +67,21 @@ export class Traces {
 
   /** Removes what was made, as a platform would, bindings first. Answers what could not be removed. */
   async remove(subject: Subject, { timeoutMs, all }: { timeoutMs: number; all: boolean }): Promise<string[]> {
-    const left: string[] = []
-    for (const [instanceId, bindingIds] of this.#instances) {
-      const instance = this.#known.get(instanceId) ?? { id: instanceId, planId: subject.target.plan.id }
-      const end = Date.now() + timeoutMs
-      for (const bindingId of bindingIds) {
-        if (!all && this.#keptBindings.has(bindingId)) continue
-        if (await removed(subject, { instance, bindingId, end })) bindingIds.delete(bindingId)
-        else left.push(`binding ${bindingId} of instance ${instanceId}`)
-      }
-      if (!all && this.#kept.has(instanceId)) continue
-      if (!(await removed(subject, { instance, end }))) left.push(`instance ${instanceId}`)
-      this.#instances.delete(instanceId)
-    }
-    return left
+    const end = Date.now() + timeoutMs
+    const left = await Promise.all(
+      [...this.#instances].map(async ([instanceId, bindingIds]) => {
+        const instance = this.#known.get(instanceId) ?? { id: instanceId, planId: subject.target.plan.id }
+        const bindings = [...bindingIds].filter((bindingId) => all || !this.#keptBindings.has(bindingId))
+        const gone = await Promise.all(bindings.map((bindingId) => removed(subject, { instance, bindingId, end })))
+        for (const bindingId of bindings) bindingIds.delete(bindingId)
+        const stuck = bindings.filter((_, index) => gone[index] === false)
+        const names = stuck.map((bindingId) => `binding ${bindingId} of instance ${instanceId}`)
+        if (!all && this.#kept.has(instanceId)) return names
+        this.#instances.delete(instanceId)
+        return (await removed(subject, { instance, end })) ? names : [...names, `instance ${instanceId}`]
+      })
+    )
+    return left.flat()
   }
 }
 

@@ -19,9 +19,7 @@ export interface SchemaVerdict {
 
 /** Checks a schema for request parameters and compiles it (spec: Input Parameters Schema Object). */
 export function checkSchema(schema: JsonObject): SchemaVerdict {
-  const bytes = Buffer.byteLength(JSON.stringify(schema))
-  const size =
-    bytes > MAX_SCHEMA_BYTES ? [{ at: [], message: `must have at most ${MAX_SCHEMA_BYTES} bytes, has ${bytes}` }] : []
+  const size = sizeFindings(schema)
   const draft = draftOf(schema)
   if (draft === undefined) return { errors: [...size, unknownDraft(schema)], warnings: [] }
   const errors = [...size, ...metaschemaFindings(draft, schema), ...walkFindings(schema)]
@@ -33,6 +31,25 @@ export function checkSchema(schema: JsonObject): SchemaVerdict {
     const reason = error instanceof Error ? error.message : String(error)
     return { errors: [{ at: [], message: `cannot be used: ${shorten(reason, 300)}` }], warnings }
   }
+}
+
+/** What of a schema the specification itself forbids: a draft or a pattern that only we cannot use is no breach of it. */
+export function specificationFindings(schema: JsonObject): Finding[] {
+  const draft = draftOf(schema)
+  const parts = [...subschemas(schema)]
+  const ids = idsIn(parts)
+  return [
+    ...sizeFindings(schema),
+    ...(schema.$schema === undefined ? [unknownDraft(schema)] : []),
+    ...(draft === undefined ? [] : metaschemaFindings(draft, schema)),
+    ...parts.flatMap((subschema) => referenceFindings(subschema, ids))
+  ]
+}
+
+function sizeFindings(schema: JsonObject): Finding[] {
+  const bytes = Buffer.byteLength(JSON.stringify(schema))
+  if (bytes <= MAX_SCHEMA_BYTES) return []
+  return [{ at: [], message: `must have at most ${MAX_SCHEMA_BYTES} bytes, has ${bytes}` }]
 }
 
 function unknownDraft(schema: JsonObject): Finding {
@@ -53,8 +70,12 @@ function metaschemaFindings(draft: Draft, schema: JsonObject): Finding[] {
 /** Rules about keywords, wherever in the schema they stand. */
 function walkFindings(schema: JsonObject): Finding[] {
   const all = [...subschemas(schema)]
-  const ids = new Set(all.flatMap(({ schema: { $id, id } }) => [$id, id].filter((value) => typeof value === 'string')))
+  const ids = idsIn(all)
   return all.flatMap((subschema) => [...referenceFindings(subschema, ids), ...patternFindings(subschema)])
+}
+
+function idsIn(all: readonly Subschema[]): ReadonlySet<string> {
+  return new Set(all.flatMap(({ schema: { $id, id } }) => [$id, id].filter((value) => typeof value === 'string')))
 }
 
 function referenceFindings({ at, schema }: Subschema, ids: ReadonlySet<string>): Finding[] {
