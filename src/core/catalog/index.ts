@@ -1,4 +1,11 @@
 export { checkCatalog } from './check.ts'
+export {
+  type CatalogChange,
+  type ChangeKind,
+  type ChangeSeverity,
+  compareCatalogs,
+  comparesExtensions
+} from './compare/index.ts'
 export type { CatalogPlan } from './entries.ts'
 export { CatalogError, type CatalogReport, type Fault, type Place } from './faults.ts'
 export { type CatalogLint, type LintFinding, lintCatalog } from './lint.ts'
