@@ -1,8 +1,10 @@
+import { CatalogUnavailable } from '../client/catalog.ts'
 import { ConfigError } from '../config.ts'
 import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
 import { type Command, runCommand, UsageError } from './command.ts'
+import { lintCommand } from './lint.ts'
 import { migrateCommand } from './migrate.ts'
 import { orphansCommand } from './orphans.ts'
 import { serveCommand } from './serve.ts'
@@ -10,7 +12,8 @@ import { serveCommand } from './serve.ts'
 const commands: Record<string, Command> = {
   serve: serveCommand,
   migrate: migrateCommand,
-  orphans: orphansCommand
+  orphans: orphansCommand,
+  lint: lintCommand
 }
 
 const usage = [
@@ -22,7 +25,7 @@ const usage = [
 ].join('\n')
 
 /** Errors that say all there is to say; of any other the stack is printed. */
-const PLAIN_ERRORS = [ConfigError, CatalogError, EmbeddedPostgresError, Unavailable, UsageError]
+const PLAIN_ERRORS = [ConfigError, CatalogError, CatalogUnavailable, EmbeddedPostgresError, Unavailable, UsageError]
 
 try {
   const [name = '', ...args] = process.argv.slice(2)
