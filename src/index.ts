@@ -6,7 +6,17 @@ export {
   openServiceBroker,
   type PlatformCredentials
 } from './app.ts'
-export { CatalogError, checkCatalog, type Fault, loadCatalog } from './core/catalog/index.ts'
+export {
+  type CatalogChange,
+  CatalogError,
+  type ChangeKind,
+  type ChangeSeverity,
+  checkCatalog,
+  compareCatalogs,
+  type Fault,
+  loadCatalog,
+  type Place
+} from './core/catalog/index.ts'
 export { BrokerError, type BrokerErrorDetails } from './core/errors.ts'
 export * from './core/provider.ts'
 export { ReloadableCatalog } from './core/reloadable-catalog.ts'

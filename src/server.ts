@@ -7,7 +7,7 @@ import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
 import { openServiceBroker } from './app.ts'
 import { ConfigError, type Environment } from './config.ts'
-import type { LoadedCatalog } from './core/catalog/index.ts'
+import { compareCatalogs, type LoadedCatalog } from './core/catalog/index.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
 import { type KeptSecrets, keptSecrets } from './kept-secrets.ts'
@@ -83,13 +83,23 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       url,
       catalog: catalog.current,
       kept: config.BROKER_PASSWORD === undefined ? kept : undefined,
-      reload: () => catalog.reload(),
+      reload: () => reload(app, catalog),
       stop: () => stop(app, postgres)
     }
   } catch (error) {
     await stop(app, postgres)
     throw error
   }
+}
+
+/** Loads the catalog again, and says what that changes for those who know the old one. */
+async function reload(app: FastifyInstance, catalog: ReloadableCatalog): Promise<LoadedCatalog> {
+  const before = catalog.current.served
+  const loaded = await catalog.reload()
+  for (const { severity, path, message, consequence } of compareCatalogs(before, loaded.served)) {
+    app.log.info({ change: severity }, `catalog: ${path} ${message}. ${consequence}.`)
+  }
+  return loaded
 }
 
 /** Refuses what would show only with the first request. */

@@ -1,9 +1,11 @@
+import { CatalogUnavailable } from '../client/catalog.ts'
 import { ConfigError } from '../config.ts'
 import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
 import { type Command, runCommand, UsageError } from './command.ts'
 import { conformanceCommand } from './conformance.ts'
+import { lintCommand } from './lint.ts'
 import { migrateCommand } from './migrate.ts'
 import { orphansCommand } from './orphans.ts'
 import { serveCommand } from './serve.ts'
@@ -12,6 +14,7 @@ const commands: Record<string, Command> = {
   serve: serveCommand,
   migrate: migrateCommand,
   orphans: orphansCommand,
+  lint: lintCommand,
   conformance: conformanceCommand
 }
 
@@ -24,7 +27,7 @@ const usage = [
 ].join('\n')
 
 /** Errors that say all there is to say; of any other the stack is printed. */
-const PLAIN_ERRORS = [ConfigError, CatalogError, EmbeddedPostgresError, Unavailable, UsageError]
+const PLAIN_ERRORS = [ConfigError, CatalogError, CatalogUnavailable, EmbeddedPostgresError, Unavailable, UsageError]
 
 try {
   const [name = '', ...args] = process.argv.slice(2)

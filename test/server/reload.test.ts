@@ -11,10 +11,17 @@ const plans = {
 }
 
 test('SIGHUP: a changed catalog is served, without a restart', async (t) => {
-  const { call, write, hangUp } = await reloadable(t)
-  write([plans.small, plans.large])
+  const { call, write, hangUp, changes } = await reloadable(t)
+  write([{ ...plans.small, free: false }, plans.large])
   const { line } = await hangUp()
   assert.equal(line.msg, 'the catalog was loaded again')
+  assert.deepEqual(
+    changes().map(({ level, change, msg }) => [level, change, String(msg).split('. ')[0]]),
+    [
+      [30, 'changes', 'catalog: services[0:toy].plans[0:small].free is false, and was true'],
+      [30, 'adds', 'catalog: services[0:toy].plans[1:large] is new']
+    ]
+  )
   assert.deepEqual(await planNames(call), ['small', 'large'])
   assert.equal((await call('PUT', '/v2/service_instances/i-large', body(plans.large.id))).status, 201)
 })
@@ -102,5 +109,6 @@ async function reloadable(t: TestContext) {
     const line = await until('the reload is logged', () => reloads()[earlier])
     return { line, text: JSON.stringify(line) }
   }
-  return { path, call: platformOf(broker, userpass), write, writeText, hangUp }
+  const changes = () => broker.log.filter(({ change }) => change !== undefined)
+  return { path, call: platformOf(broker, userpass), write, writeText, hangUp, changes }
 }

@@ -36,6 +36,29 @@ export function checkCatalog(source: unknown, choice: ProviderChoice): CatalogRe
 
 /** {@link checkCatalog} for the loader: `checked` is there when there are no errors. */
 export function inspectCatalog(source: unknown, choice: ProviderChoice): CatalogReport & { checked?: CheckedCatalog } {
+  const { catalog, providers, checks, ...found } = findingsOf(source, choice)
+  const errors = [...found.errors, ...found.unprovided].sort(byPlan)
+  const report = {
+    errors: errors.map((finding) => toFault(catalog, finding)),
+    warnings: found.warnings.map((finding) => toFault(catalog, finding))
+  }
+  if (errors.length > 0 || !isCatalogSource(catalog)) return report
+  return { ...report, checked: { source: catalog, providers, checks } }
+}
+
+/** All that there is to say of a catalog, before the places are written out. */
+export interface CatalogFindings extends Omit<CheckedCatalog, 'source'> {
+  /** A copy of what was given. */
+  catalog: unknown
+  services: readonly ServiceOutline[]
+  errors: Finding[]
+  warnings: Finding[]
+  /** Offerings whose provider is unknown here: an error for who serves the catalog, and for nobody else. */
+  unprovided: Finding[]
+}
+
+/** Finds everything, offering by offering. */
+export function findingsOf(source: unknown, choice: ProviderChoice): CatalogFindings {
   const copy = copyJson(source)
   const catalog = copy.value
   const services = outlineOf(catalog)
@@ -52,23 +75,28 @@ export function inspectCatalog(source: unknown, choice: ProviderChoice): Catalog
     ...schemas.errors
   ]
   const warnings = [...platformFindings(catalog, services), ...providers.warnings, ...schemas.warnings]
-  const report = {
-    errors: errors.sort(byPlan).map((finding) => toFault(catalog, finding)),
-    warnings: warnings.sort(byPlan).map((finding) => toFault(catalog, finding))
+  return {
+    catalog,
+    services,
+    errors: errors.sort(byPlan),
+    warnings: warnings.sort(byPlan),
+    unprovided: providers.unprovided,
+    providers: providers.found,
+    checks: schemas.checks
   }
-  if (errors.length > 0 || !isCatalogSource(catalog)) return report
-  return { ...report, checked: { source: catalog, providers: providers.found, checks: schemas.checks } }
 }
 
 function providerFindings(services: readonly ServiceOutline[], choice: ProviderChoice) {
   const errors: Finding[] = []
   const warnings: Finding[] = []
+  const unprovided: Finding[] = []
   const found = new Map<string, ServiceProvider>()
   const checkers = new Map<ServiceProvider, (plan: PlanOutline) => Finding[]>()
   for (const service of services) {
     const provider = providerOf(service, choice)
     if (!isProvider(provider)) {
-      errors.push(provider)
+      unprovided.push(provider)
+      warnings.push(...modeFindings(service))
       continue
     }
     const checkOptions = checkers.get(provider) ?? optionsChecker(provider)
@@ -77,7 +105,7 @@ function providerFindings(services: readonly ServiceOutline[], choice: ProviderC
     errors.push(...abilityFindings(service, provider), ...service.plans.flatMap(checkOptions))
     warnings.push(...modeFindings(service, provider))
   }
-  return { errors, warnings, found }
+  return { errors, warnings, unprovided, found }
 }
 
 /** Plans often share a schema, so each text is checked and compiled once. */

@@ -21,6 +21,8 @@ export type Place = readonly (string | number)[]
 export interface Finding {
   at: Place
   message: string
+  /** The specification allows it, and this broker cannot work with it. */
+  ours?: true
 }
 
 /** A catalog that cannot be read or breaks a rule; `message` is all an operator needs. */

@@ -1,8 +1,15 @@
 import { LineCounter, parseDocument, visit } from 'yaml'
 import { findJsonFault } from './json-scan.ts'
 
-/** What a text says, or the first thing wrong with its syntax, with line and column. */
-export type Parsed = { value: unknown } | { problem: string }
+/** What a text says, or the first thing wrong with its syntax, and where if that is one place. */
+export type Parsed = { value: unknown } | Problem
+
+/** Lines and columns count from 1. */
+export interface Problem {
+  problem: string
+  line?: number
+  column?: number
+}
 
 /** More than a catalog shares; far fewer than an alias bomb or a slow one needs. */
 const MAX_ALIASES = 1_000
@@ -25,7 +32,7 @@ function parseJson(text: string): Parsed {
   if (fault === undefined) return { value: JSON.parse(text) }
   const before = text.slice(0, fault.index)
   const column = fault.index - before.lastIndexOf('\n')
-  return { problem: `${fault.reason} at line ${before.split('\n').length}, column ${column}` }
+  return { problem: fault.reason, line: before.split('\n').length, column }
 }
 
 function parseYaml(text: string): Parsed {
@@ -48,7 +55,7 @@ function parseYaml(text: string): Parsed {
       const { line, col } = lineCounter.linePos(problem.pos[0])
       // The parser turns an overflow of its stack into a fault of the document.
       const reason = /call stack/.test(problem.message) ? TOO_DEEP : firstLine(problem)
-      return { problem: `${reason} at line ${line}, column ${col}` }
+      return { problem: reason, line, column: col }
     }
     let aliases = 0
     visit(document, { Alias: () => (++aliases > MAX_ALIASES ? visit.BREAK : undefined) })

@@ -7,6 +7,8 @@ import { flagOf, objectAt, type PlanOutline, type ServiceOutline, textAt } from 
 
 const MAX_NAME = 63
 const MAX_DESCRIPTION = 9_999
+/** spec: Catalog Management, "RECOMMENDED that strings do not exceed 255 characters". */
+const SHORT_DESCRIPTION = 255
 const MAX_TAGS = 2_048
 const MAX_MAINTENANCE_INFO = 1_999
 
@@ -18,10 +20,12 @@ export function platformFindings(catalog: unknown, services: readonly ServiceOut
     ...services.flatMap((service) => [
       ...commonFindings(service),
       ...tagFindings(service),
+      ...dashboardFindings(service),
       ...nearMisses(service, Object.keys(ServiceSource.properties)),
       ...service.plans.flatMap((plan) => [
         ...commonFindings(plan),
         ...maintenanceFindings(plan),
+        ...idleFindings(service, plan),
         ...unknownSchemaFindings(plan),
         ...nearMisses(plan, Object.keys(PlanSource.properties))
       ])
@@ -30,10 +34,10 @@ export function platformFindings(catalog: unknown, services: readonly ServiceOut
 }
 
 /** An asynchronous bind is answered 202, and then fetched: without a fetch it cannot be (spec: Binding). */
-export function modeFindings(service: ServiceOutline, provider: ServiceProvider): Finding[] {
+export function modeFindings(service: ServiceOutline, provider?: ServiceProvider): Finding[] {
   if (service.source.bindings_retrievable === true) return []
   return service.plans
-    .filter((plan) => (plan.extension.mode ?? provider.mode) === 'async' && flagOf(service, plan, 'bindable'))
+    .filter((plan) => (plan.extension.mode ?? provider?.mode) === 'async' && flagOf(service, plan, 'bindable'))
     .map((plan) => ({
       at: [...plan.at, 'x-broker', 'mode'],
       message: 'is async, but bindings are not: that needs bindings_retrievable: true on the offering'
@@ -49,8 +53,16 @@ function commonFindings({ at, source }: { at: Place; source: JsonObject }): Find
       : []),
     ...tooLong(at, source, 'id', MAX_NAME),
     ...tooLong(at, source, 'name', MAX_NAME),
-    ...tooLong(at, source, 'description', MAX_DESCRIPTION)
+    ...descriptionFindings(at, source)
   ]
+}
+
+function descriptionFindings(at: Place, source: JsonObject): Finding[] {
+  const { length } = textAt(source, 'description') ?? ''
+  if (length > MAX_DESCRIPTION) return tooLong(at, source, 'description', MAX_DESCRIPTION)
+  if (length <= SHORT_DESCRIPTION) return []
+  const message = `has ${length} characters; the specification recommends at most ${SHORT_DESCRIPTION}`
+  return [{ at: [...at, 'description'], message }]
 }
 
 function tooLong(at: Place, source: JsonObject, key: string, limit: number): Finding[] {
@@ -63,6 +75,24 @@ function tagFindings({ at, source }: ServiceOutline): Finding[] {
   const length = Array.isArray(source.tags) ? source.tags.join().length : 0
   if (length <= MAX_TAGS) return []
   return [{ at: [...at, 'tags'], message: `have ${length} characters together; Cloud Controller takes ${MAX_TAGS}` }]
+}
+
+/** Required by Cloud Controller, optional in the profile. */
+function dashboardFindings({ at, source }: ServiceOutline): Finding[] {
+  if (source.dashboard_client === undefined || textAt(objectAt(source, 'dashboard_client'), 'redirect_uri')) return []
+  return [{ at: [...at, 'dashboard_client', 'redirect_uri'], message: 'is required by Cloud Controller' }]
+}
+
+/** What holds for bindings says nothing where there are none (spec: Schemas Object, "only if … bindable"). */
+function idleFindings(service: ServiceOutline, plan: PlanOutline): Finding[] {
+  if ((plan.source.bindable ?? service.source.bindable) !== false) return []
+  const message = 'has no effect: the plan is not bindable'
+  return [
+    ...(plan.source.binding_rotatable === true ? [{ at: [...plan.at, 'binding_rotatable'], message }] : []),
+    ...(objectAt(plan.source, 'schemas').service_binding === undefined
+      ? []
+      : [{ at: [...plan.at, 'schemas', 'service_binding'], message }])
+  ]
 }
 
 function maintenanceFindings(plan: PlanOutline): Finding[] {

@@ -58,7 +58,8 @@ function unknownDraft(schema: JsonObject): Finding {
     schema.$schema === undefined
       ? 'is required'
       : `is not a known draft: ${shorten(JSON.stringify(schema.$schema), 100)}`
-  return { at: ['$schema'], message: `${given}; known are ${allowed}` }
+  const message = `${given}; known are ${allowed}`
+  return schema.$schema === undefined ? { at: ['$schema'], message } : { at: ['$schema'], message, ours: true }
 }
 
 function metaschemaFindings(draft: Draft, schema: JsonObject): Finding[] {
@@ -104,7 +105,7 @@ function tryPattern(pattern: string, at: Finding['at']): Finding[] {
     compilePattern(pattern)
     return []
   } catch (error) {
-    return [{ at, message: error instanceof Error ? error.message : String(error) }]
+    return [{ at, message: error instanceof Error ? error.message : String(error), ours: true }]
   }
 }
 

@@ -44,6 +44,34 @@ const demands: { demand: string; at: (string | number)[]; value: unknown; path: 
     message: /has 10000 characters; Cloud Controller takes at most 9999/
   },
   {
+    demand: 'a description longer than the specification recommends',
+    at: ['services', 0, 'description'],
+    value: 'x'.repeat(256),
+    path: `${service}.description`,
+    message: /^has 256 characters; the specification recommends at most 255$/
+  },
+  {
+    demand: 'a dashboard client that has nowhere to go back to',
+    at: ['services', 0, 'dashboard_client'],
+    value: { id: 'client', secret: 'hush' },
+    path: `${service}.dashboard_client.redirect_uri`,
+    message: /^is required by Cloud Controller$/
+  },
+  {
+    demand: 'rotation without bindings',
+    at: ['services', 1, 'plans', 0, 'binding_rotatable'],
+    value: true,
+    path: 'services[1:queue].plans[0:small].binding_rotatable',
+    message: /not bindable/
+  },
+  {
+    demand: 'a schema of bindings without bindings',
+    at: ['services', 1, 'plans', 0, 'schemas'],
+    value: { service_binding: {} },
+    path: 'services[1:queue].plans[0:small].schemas.service_binding',
+    message: /not bindable/
+  },
+  {
     demand: 'many tags',
     at: ['services', 0, 'tags'],
     value: Array.from({ length: 300 }, () => 'abcdefg'),

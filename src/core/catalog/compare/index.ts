@@ -1,0 +1,2 @@
+export type { CatalogChange, ChangeKind, ChangeSeverity } from './change.ts'
+export { compareCatalogs, comparesExtensions } from './compare.ts'
