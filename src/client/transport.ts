@@ -1,5 +1,6 @@
 import { request as httpRequest } from 'node:http'
 import { request as httpsRequest } from 'node:https'
+import { BrokerUnreachable } from './errors.ts'
 
 /** A request as it goes over the wire; nothing is added, encoded or checked. */
 export interface WireRequest {
@@ -33,7 +34,7 @@ const DEFAULT_TIMEOUT_MS = 60_000
 
 /**
  * Carries requests over HTTP or HTTPS, without following redirects: a broker must answer where it is.
- * @throws {TypeError} when the URL is none
+ * @throws {TypeError} when the URL is none; requests reject with {@link BrokerUnreachable} when there comes no answer
  */
 export function httpTransport({ url, ca, timeoutMs = DEFAULT_TIMEOUT_MS }: HttpTransportOptions): Transport {
   const { protocol, hostname, port, pathname } = new URL(url)
@@ -54,7 +55,8 @@ export function httpTransport({ url, ca, timeoutMs = DEFAULT_TIMEOUT_MS }: HttpT
       signal: signal === undefined ? deadline : AbortSignal.any([signal, deadline]),
       ...(ca === undefined ? {} : { ca })
     })
-    return new Promise((resolve, reject) => {
+    return new Promise((resolve, fail) => {
+      const reject = (error: Error) => fail(signal?.aborted === true ? error : unreachable(url, error))
       outgoing.once('error', reject)
       outgoing.once('response', (incoming) => {
         const chunks: Buffer[] = []
@@ -68,6 +70,18 @@ export function httpTransport({ url, ca, timeoutMs = DEFAULT_TIMEOUT_MS }: HttpT
       outgoing.end(body)
     })
   }
+}
+
+function unreachable(url: string, error: Error): BrokerUnreachable {
+  const { protocol, host, pathname } = new URL(url)
+  const reason = error.name === 'TimeoutError' ? 'it does not answer in time' : reasonOf(error)
+  return new BrokerUnreachable(`${protocol}//${host}${pathname} cannot be reached: ${reason}`, { cause: error })
+}
+
+/** The error of an address that has several IPs holds one for each, and no message of its own. */
+function reasonOf(error: unknown): string {
+  if (error instanceof AggregateError && error.message === '') return error.errors.map(reasonOf).join(', ')
+  return error instanceof Error ? error.message : String(error)
 }
 
 /** The part of a Fastify application that {@link injectTransport} needs. */

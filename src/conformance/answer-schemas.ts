@@ -1,5 +1,5 @@
 import { type TSchema, Type } from '@sinclair/typebox'
-import type { Endpoint } from './endpoint.ts'
+import type { Endpoint } from '../client/endpoint.ts'
 
 /**
  * What the specification says of each answer, and no more: unknown fields are allowed, and what may be null is. The broker's

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { JsonObject } from '../../schemas/common.ts'
+import { type Endpoint, endpointOf } from '../client/endpoint.ts'
 import type { Transport } from '../client/transport.ts'
-import { type Endpoint, endpointOf } from './endpoint.ts'
 
 /** A request as a check writes it. */
 export interface Sent {

@@ -6,7 +6,7 @@ import { checks as allChecks } from './checks/index.ts'
 import { type Exchange, shown, Wire } from './exchange.ts'
 import { Refusals } from './refusals.ts'
 import { Subject } from './subject.ts'
-import { type Choice, chooseTarget, type Target, UnreadableCatalog } from './target.ts'
+import { type Choice, chooseTarget, type Target, TargetError, UnreadableCatalog } from './target.ts'
 import { Traces } from './traces.ts'
 
 export interface ConformanceOptions extends Choice {
@@ -21,6 +21,8 @@ export interface ConformanceOptions extends Choice {
   readonly pollTimeoutMs?: number | undefined
   /** Parameters of the provisions, where the plan needs some. */
   readonly parameters?: JsonObject | undefined
+  /** Runs the checks of these ids alone, `provision/` standing for all that begin so; default: all. */
+  readonly only?: readonly string[] | undefined
 }
 
 /** What a run comes to. */
@@ -39,7 +41,7 @@ const SHOWN_FAULTS = 3
 
 /** One run against one plan of one broker. Checks run one after another; {@link finish} removes what is left. */
 export class ConformanceRun {
-  readonly checks: readonly Check[] = allChecks
+  readonly checks: readonly Check[]
   readonly target: Target
   readonly #subject: Subject
   readonly #traces: Traces
@@ -48,7 +50,9 @@ export class ConformanceRun {
   readonly #timeoutMs: number
   readonly #leftBehind: string[] = []
 
-  private constructor(target: Target, wire: Wire, recorder: Recorder, timeoutMs: number) {
+  private constructor(target: Target, wire: Wire, recorder: Recorder, { only, pollTimeoutMs }: ConformanceOptions) {
+    const timeoutMs = pollTimeoutMs ?? DEFAULT_POLL_TIMEOUT_MS
+    this.checks = chosen(only)
     this.target = target
     this.#recorder = recorder
     this.#timeoutMs = timeoutMs
@@ -75,7 +79,7 @@ export class ConformanceRun {
       username === undefined ? undefined : `Basic ${Buffer.from(`${username}:${password ?? ''}`).toString('base64')}`
     const wire = new Wire(transport, { authorization, apiVersion }, (exchange) => recorder.add(exchange))
     const target = chooseTarget(await wire.send({ method: 'GET', path: '/v2/catalog' }), options)
-    return new ConformanceRun(target, wire, recorder, options.pollTimeoutMs ?? DEFAULT_POLL_TIMEOUT_MS)
+    return new ConformanceRun(target, wire, recorder, options)
   }
 
   /** Runs one check and removes what it made. Never throws. */
@@ -158,6 +162,15 @@ const READABLE: Rule = {
   section: 'Catalog Management',
   level: 'MUST',
   rule: 'GET /v2/catalog is answered 200 with the offerings of the broker.'
+}
+
+/** @throws {TargetError} when an id is that of no check */
+function chosen(only: readonly string[] | undefined): readonly Check[] {
+  if (only === undefined || only.length === 0) return allChecks
+  const matches = (wanted: string, id: string) => id === wanted || (wanted.endsWith('/') && id.startsWith(wanted))
+  const unknown = only.find((wanted) => !allChecks.some(({ id }) => matches(wanted, id)))
+  if (unknown !== undefined) throw new TargetError(`There is no check "${unknown}".`)
+  return allChecks.filter(({ id }) => only.some((wanted) => matches(wanted, id)))
 }
 
 const UNCHANGED: Rule = {

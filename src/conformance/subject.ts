@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import type { JsonObject } from '../../schemas/common.ts'
+import { bindingPath, instancePath } from '../client/endpoint.ts'
 import { Violation } from './check.ts'
-import { bindingPath, instancePath } from './endpoint.ts'
 import type { Exchange, Sent, Wire } from './exchange.ts'
 import { expectError, expectStatus } from './expect.ts'
 import { type Ended, endOf, type PollOptions, type Resource } from './polling.ts'

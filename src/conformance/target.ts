@@ -51,6 +51,11 @@ export class UnreadableCatalog extends Error {
 export function chooseTarget({ status, json }: Exchange, choice: Choice): Target {
   if (status !== 200) throw new UnreadableCatalog(`GET /v2/catalog was answered ${status}, not 200.`)
   const catalog = { services: readableIn(json) }
+  if (isUnreadable(json, catalog, choice.service)) {
+    throw new UnreadableCatalog(
+      `The offering "${choice.service}" is not as the specification has it: ${shapeFault(Catalog, json)}`
+    )
+  }
   const service = chooseService(catalog, choice.service)
   const plan = choosePlan(service, choice.plan)
   const { service_instance: instance, service_binding: binding } = plan.schemas ?? {}
@@ -83,6 +88,13 @@ function readableIn(json: unknown): ServiceOffering[] {
   if (readable !== undefined && (readable.length > 0 || services?.length === 0)) return readable
   const fault = shapeFault(Catalog, json)
   throw new UnreadableCatalog(`No offering of the catalog is as the specification has it: ${fault}`)
+}
+
+/** Whether what was chosen is there, and is only not what the specification says. */
+function isUnreadable(json: unknown, { services }: Catalog, wanted: string | undefined): boolean {
+  const isWanted = (service: unknown) => isObject(service) && (service.id === wanted || service.name === wanted)
+  const all = isObject(json) && Array.isArray(json.services) ? json.services : []
+  return wanted !== undefined && all.some(isWanted) && !services.some(isWanted)
 }
 
 function examplesFor(part: { parameters?: JsonObject } | undefined): ParameterExamples | undefined {

@@ -105,12 +105,12 @@ export const behaviourMutants: Readonly<Record<string, Fault>> = {
     return reply
   },
   'deprovision: said, not done': swallows(['deprovision'], ({ url }) =>
-    url.searchParams.get('service_id') && url.searchParams.get('plan_id') && sometimes()
+    url.searchParams.get('service_id') && url.searchParams.get('plan_id') && counted(`DELETE ${url.pathname}`) === 1
       ? { status: 200, json: {} }
       : undefined
   ),
   'unbind: said, not done': swallows(['unbind'], ({ url }) =>
-    url.searchParams.get('service_id') && url.searchParams.get('plan_id') && sometimes()
+    url.searchParams.get('service_id') && url.searchParams.get('plan_id') && counted(`DELETE ${url.pathname}`) === 1
       ? { status: 200, json: {} }
       : undefined
   ),
@@ -162,7 +162,7 @@ export const behaviourMutants: Readonly<Record<string, Fault>> = {
     status === 200 ? { text: JSON.stringify({ ...json, state: 'in progress' }) } : undefined
   ),
   'last_operation: of nothing is 200': swallows(['poll-instance', 'poll-binding'], ({ url }) =>
-    url.searchParams.has('operation') || sometimes() ? undefined : { status: 200, json: { state: 'succeeded' } }
+    url.searchParams.has('operation') ? undefined : { status: 200, json: { state: 'succeeded' } }
   ),
   'fetch: 200 while the instance is being made': remembering((memory, request, reply) => {
     if (request.endpoint === 'provision' && reply.status === 202) memory.set(request.url.pathname, '')
@@ -250,18 +250,11 @@ async function settled(sound: Transport, request: WireRequest, { url }: Seen): P
   }
 }
 
+/** A fault that always struck would also keep the run from removing what it made. */
 const counts = new Map<string, number>()
 
 function counted(path: string): number {
   const count = (counts.get(path) ?? 0) + 1
   counts.set(path, count)
   return count
-}
-
-let turn = 0
-
-/** Every other time: a fault that always strikes would also keep the run from removing what it made. */
-function sometimes(): boolean {
-  turn += 1
-  return turn % 2 === 1
 }

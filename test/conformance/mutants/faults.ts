@@ -1,5 +1,5 @@
+import { type Endpoint, endpointOf } from '../../../src/client/endpoint.ts'
 import type { Transport, WireReply, WireRequest } from '../../../src/client/transport.ts'
-import { type Endpoint, endpointOf } from '../../../src/conformance/endpoint.ts'
 
 /** A broker with one fault: a sound one behind a transport that breaks something. */
 export type Fault = (sound: Transport) => Transport

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../../../schemas/common.ts'
 import { type Check, NotApplicable } from '../../check.ts'
+import type { Exchange } from '../../exchange.ts'
 import { expectError, expectSame, expectStatus, expectThat } from '../../expect.ts'
 import type { Subject } from '../../subject.ts'
 import type { Target } from '../../target.ts'
@@ -30,6 +31,14 @@ function conflicting(body: (target: Target) => JsonObject) {
   }
 }
 
+const GIVEN = ['credentials', 'syslog_drain_url', 'route_service_url', 'volume_mounts']
+
+/** A log drain, a route or volumes may stand in for credentials (spec: Types of Binding). */
+function expectGiven({ body }: Exchange): void {
+  const given = GIVEN.filter((field) => body[field] !== undefined && body[field] !== null)
+  expectThat(given.length > 0, `the answer has none of ${GIVEN.join(', ')}`)
+}
+
 const otherService = ({ catalog, service }: Target) => catalog.services.find(({ id }) => id !== service.id)
 
 export const bindingCreationChecks: readonly Check[] = [
@@ -57,6 +66,18 @@ export const bindingCreationChecks: readonly Check[] = [
     }
   },
   {
+    id: 'bind/sync-gives-something',
+    section,
+    level: 'MUST',
+    rule: 'Where credentials are supported they are returned with 201.',
+    skip,
+    async run(subject) {
+      const answer = await subject.putBinding(await subject.shared(), { manner: 'sync' })
+      if (answer.status !== 201) throw new NotApplicable('the plan is bound later')
+      expectGiven(answer)
+    }
+  },
+  {
     id: 'bind/gives-something',
     section,
     level: 'MUST',
@@ -66,9 +87,7 @@ export const bindingCreationChecks: readonly Check[] = [
       const binding = await subject.bind(await subject.shared())
       const { created } = binding
       const answer = created.status === 201 ? created : await subject.getBinding(binding)
-      const fields = ['credentials', 'syslog_drain_url', 'route_service_url', 'volume_mounts']
-      const given = fields.filter((field) => answer.body[field] !== undefined && answer.body[field] !== null)
-      expectThat(given.length > 0, `the answer has none of ${fields.join(', ')}`)
+      expectGiven(answer)
     }
   },
   {

@@ -1,5 +1,5 @@
+import { bindingPath } from '../../../client/endpoint.ts'
 import { type Check, NotApplicable } from '../../check.ts'
-import { bindingPath } from '../../endpoint.ts'
 import { expectSame, expectStatus, expectThat } from '../../expect.ts'
 import { anyOf, unless } from '../skips.ts'
 

@@ -1,5 +1,5 @@
+import { bindingPath } from '../../../client/endpoint.ts'
 import { type Check, NotApplicable, Violation } from '../../check.ts'
-import { bindingPath } from '../../endpoint.ts'
 import { expectError, expectSame, expectStatus } from '../../expect.ts'
 import type { Subject } from '../../subject.ts'
 import { expectSameOperation } from '../instances/replay.ts'

@@ -1,5 +1,5 @@
+import { instancePath } from '../../../client/endpoint.ts'
 import type { Check } from '../../check.ts'
-import { instancePath } from '../../endpoint.ts'
 import { expectError, expectStatus, expectThat } from '../../expect.ts'
 import { unless } from '../skips.ts'
 

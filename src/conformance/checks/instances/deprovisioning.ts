@@ -1,5 +1,5 @@
+import { instancePath } from '../../../client/endpoint.ts'
 import { type Check, NotApplicable } from '../../check.ts'
-import { instancePath } from '../../endpoint.ts'
 import { expectSame, expectStatus, expectThat } from '../../expect.ts'
 import type { Subject } from '../../subject.ts'
 import { unless } from '../skips.ts'

@@ -1,5 +1,5 @@
+import { instancePath } from '../../../client/endpoint.ts'
 import { type Check, NotApplicable } from '../../check.ts'
-import { instancePath } from '../../endpoint.ts'
 import { expectError, expectSame, expectStatus } from '../../expect.ts'
 import { anyOf, unless } from '../skips.ts'
 

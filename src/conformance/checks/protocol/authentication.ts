@@ -1,5 +1,5 @@
+import { bindingPath, instancePath } from '../../../client/endpoint.ts'
 import { type Check, NotApplicable } from '../../check.ts'
-import { bindingPath, instancePath } from '../../endpoint.ts'
 import type { Sent } from '../../exchange.ts'
 import { expectStatus } from '../../expect.ts'
 import type { Subject } from '../../subject.ts'

@@ -1,5 +1,5 @@
+import { instancePath } from '../../../client/endpoint.ts'
 import type { Check } from '../../check.ts'
-import { instancePath } from '../../endpoint.ts'
 import { expectStatus } from '../../expect.ts'
 import type { Subject } from '../../subject.ts'
 
