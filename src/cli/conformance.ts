@@ -1,7 +1,4 @@
-import { readFileSync } from 'node:fs'
 import { parse } from 'yaml'
-import { httpTransport } from '../client/transport.ts'
-import { ConfigError } from '../config.ts'
 import type { Result } from '../conformance/check.ts'
 import { isObject } from '../conformance/exchange.ts'
 import { junit } from '../conformance/report/junit.ts'
@@ -9,36 +6,35 @@ import { resultLine, summary } from '../conformance/report/lines.ts'
 import { type ConformanceOptions, runConformance } from '../conformance/run.ts'
 import { TargetError } from '../conformance/target.ts'
 import { type Arguments, type Command, UsageError } from './command.ts'
+import { connectionHelp, connectionOptions, connectionTo, textOf } from './connection.ts'
 
 /** `osb conformance URL`: tries out what the specification demands of a broker; exits 1 when a MUST failed. */
 export const conformanceCommand: Command = {
   summary: 'check a broker, ours or any other, against the specification',
   synopsis: 'URL [options]',
   help: [
-    '  URL              of the broker, without /v2; default: OSB_URL',
-    '  --username NAME  default: OSB_USERNAME, or that in the URL',
-    '  --password TEXT  default: OSB_PASSWORD, or that in the URL',
-    '  --service NAME   the offering to try, by name or id; default: the first with a bindable plan',
-    '  --plan NAME      the plan to try, by name or id; default: the first bindable one',
-    '  --parameters P   JSON or YAML, sent with each provision; default: generated where the plan needs some',
-    '  --api-version V  sent as X-Broker-API-Version; default: 2.17',
-    '  --ca FILE        PEM of the authorities to trust',
-    '  --poll-timeout S seconds that one operation may take; default: 600',
-    '  --json           print one JSON object a check instead of lines',
-    '  --junit          print JUnit XML instead of lines',
+    '  URL                  of the broker, without /v2; default: OSB_URL',
+    connectionHelp,
+    '  --service NAME       the offering to try, by name or id; default: the first with a bindable plan',
+    '  --plan NAME          the plan to try, by name or id; default: the first bindable one',
+    '  --parameters TEXT    JSON or YAML, sent with each provision; default: made by the schema where some are required',
+    '  --api-version TEXT   sent as X-Broker-API-Version; default: 2.17',
+    '  --poll-timeout SECS  how long one operation may take; default: 600',
+    '  --only ID            this check alone, provision/ for all that begin so; may be repeated',
+    '  --json               a JSON object for each check, on a line of its own',
+    '  --junit              JUnit XML',
     '',
-    'Makes instances and bindings of the plan and removes them again. Exits 1 when a MUST failed.'
+    '  Makes instances and bindings of the plan and removes them again. Exits 1 when a MUST failed.'
   ].join('\n'),
   words: { min: 0, max: 1 },
   options: {
-    username: { type: 'string' },
-    password: { type: 'string' },
+    ...connectionOptions,
     service: { type: 'string' },
     plan: { type: 'string' },
     parameters: { type: 'string' },
     'api-version': { type: 'string' },
-    ca: { type: 'string' },
     'poll-timeout': { type: 'string' },
+    only: { type: 'string', multiple: true },
     json: { type: 'boolean' },
     junit: { type: 'boolean' }
   },
@@ -65,31 +61,17 @@ async function checkBroker(given: Arguments): Promise<void> {
 }
 
 function optionsOf({ words, values }: Arguments): ConformanceOptions {
-  const text = (name: string) => (typeof values[name] === 'string' && values[name] !== '' ? values[name] : undefined)
   const address = words[0] ?? (process.env.OSB_URL || undefined)
   if (address === undefined) throw new UsageError('Name the URL of a broker: osb conformance URL, or OSB_URL.')
-  if (!URL.canParse(address)) throw new UsageError(`The URL of a broker is like http://127.0.0.1:8080, not ${address}.`)
-  const url = new URL(address)
-  const username = text('username') ?? (decodeURIComponent(url.username) || process.env.OSB_USERNAME || undefined)
-  const password = text('password') ?? (decodeURIComponent(url.password) || process.env.OSB_PASSWORD || undefined)
-  const ca = text('ca')
+  const { only } = values
   return {
-    transport: httpTransport({ url: url.origin + url.pathname, ...(ca === undefined ? {} : { ca: fileText(ca) }) }),
-    username,
-    password,
-    service: text('service'),
-    plan: text('plan'),
-    apiVersion: text('api-version'),
-    parameters: parametersOf(text('parameters')),
-    pollTimeoutMs: secondsOf(text('poll-timeout'))
-  }
-}
-
-function fileText(path: string): string {
-  try {
-    return readFileSync(path, 'utf8')
-  } catch (error) {
-    throw new ConfigError(`--ca ${path} cannot be read: ${String(error)}`, { cause: error })
+    ...connectionTo(address, values),
+    service: textOf(values, 'service'),
+    plan: textOf(values, 'plan'),
+    apiVersion: textOf(values, 'api-version'),
+    parameters: parametersOf(textOf(values, 'parameters')),
+    pollTimeoutMs: secondsOf(textOf(values, 'poll-timeout')),
+    only: Array.isArray(only) ? only.map(String) : undefined
   }
 }
 

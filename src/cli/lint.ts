@@ -10,8 +10,9 @@ import {
 import { exampleProvider } from '../providers/example.ts'
 import { postgresqlProvider } from '../providers/postgresql/index.ts'
 import { type Arguments, type Command, UsageError } from './command.ts'
+import { connectionHelp, connectionOptions, withoutCredentials } from './connection.ts'
 import { fromChange, fromFinding, LintReport } from './lint-report.ts'
-import { isUrl, readServedCatalog, servedOptions, withoutCredentials } from './served-catalog.ts'
+import { isUrl, readServedCatalog } from './served-catalog.ts'
 
 /** `osb lint FILE`: checks catalogs without being the broker. Exits 1 when there are errors, or changes that break. */
 export const lintCommand: Command = {
@@ -22,15 +23,18 @@ export const lintCommand: Command = {
     '  The built-in providers check the options of their plans. What could not be checked is said.',
     '',
     '  --against URL|FILE   the catalog that is served now: what would FILE break that takes its place?',
-    '  --username NAME      of the broker at URL; default OSB_USERNAME',
-    '  --password PASSWORD  default OSB_PASSWORD',
-    '  --ca FILE            PEM of the authorities to trust instead of the well-known ones',
+    connectionHelp,
     '  --strict             exit 1 on warnings and changes too',
     '  --json               a JSON object for each finding, on a line of its own',
     '',
     '  Where OSB_URL is set: osb lint FILE --against "$OSB_URL"'
   ].join('\n'),
-  options: { ...servedOptions, against: { type: 'string' }, strict: { type: 'boolean' }, json: { type: 'boolean' } },
+  options: {
+    ...connectionOptions,
+    against: { type: 'string' },
+    strict: { type: 'boolean' },
+    json: { type: 'boolean' }
+  },
   words: { min: 1, max: Number.POSITIVE_INFINITY },
   run: lint
 }

@@ -1,8 +1,14 @@
 import { CatalogUnavailable } from '../client/catalog.ts'
+import { BrokerUnreachable, OperationFailed, OperationTimeout, OsbError, UnexpectedAnswer } from '../client/errors.ts'
 import { ConfigError } from '../config.ts'
 import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
+import { bindCommand, getCommand, unbindCommand } from './client/bindings.ts'
+import { catalogCommand } from './client/catalog.ts'
+import { Interrupted } from './client/following.ts'
+import { deprovisionCommand, provisionCommand, updateCommand } from './client/instances.ts'
+import { pollCommand } from './client/poll.ts'
 import { type Command, runCommand, UsageError } from './command.ts'
 import { conformanceCommand } from './conformance.ts'
 import { lintCommand } from './lint.ts'
@@ -15,7 +21,15 @@ const commands: Record<string, Command> = {
   migrate: migrateCommand,
   orphans: orphansCommand,
   lint: lintCommand,
-  conformance: conformanceCommand
+  conformance: conformanceCommand,
+  catalog: catalogCommand,
+  provision: provisionCommand,
+  update: updateCommand,
+  get: getCommand,
+  bind: bindCommand,
+  unbind: unbindCommand,
+  deprovision: deprovisionCommand,
+  poll: pollCommand
 }
 
 const usage = [
@@ -27,7 +41,20 @@ const usage = [
 ].join('\n')
 
 /** Errors that say all there is to say; of any other the stack is printed. */
-const PLAIN_ERRORS = [ConfigError, CatalogError, CatalogUnavailable, EmbeddedPostgresError, Unavailable, UsageError]
+const PLAIN_ERRORS = [
+  BrokerUnreachable,
+  CatalogError,
+  CatalogUnavailable,
+  ConfigError,
+  EmbeddedPostgresError,
+  Interrupted,
+  OperationFailed,
+  OperationTimeout,
+  OsbError,
+  Unavailable,
+  UnexpectedAnswer,
+  UsageError
+]
 
 try {
   const [name = '', ...args] = process.argv.slice(2)
@@ -36,12 +63,19 @@ try {
   else if (command === undefined) throw new UsageError(usage)
   else await runCommand(name, command, args)
 } catch (error) {
-  const plain = PLAIN_ERRORS.some((kind) => error instanceof kind) || isUsageError(error)
-  fail(error instanceof Error ? ((plain ? error.message : error.stack) ?? error.message) : String(error))
+  fail(textOf(error))
 }
 
 function isUsageError(error: unknown): boolean {
   return error instanceof Error && 'code' in error && String(error.code).startsWith('ERR_PARSE_ARGS')
+}
+
+/** What is printed of an error: all that its message says, or the stack where it is a fault of ours. */
+function textOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error)
+  if (error instanceof OsbError && error.details.error !== undefined) return `${error.details.error}: ${error.message}`
+  const plain = PLAIN_ERRORS.some((kind) => error instanceof kind) || isUsageError(error)
+  return (plain ? error.message : error.stack) ?? error.message
 }
 
 function fail(text: string): void {

@@ -56,7 +56,8 @@ export function httpTransport({ url, ca, timeoutMs = DEFAULT_TIMEOUT_MS }: HttpT
       ...(ca === undefined ? {} : { ca })
     })
     return new Promise((resolve, fail) => {
-      const reject = (error: Error) => fail(signal?.aborted === true ? error : unreachable(url, error))
+      const reject = (error: Error) =>
+        fail(signal?.aborted === true ? error : unreachable(url, deadline.aborted ? undefined : error))
       outgoing.once('error', reject)
       outgoing.once('response', (incoming) => {
         const chunks: Buffer[] = []
@@ -72,9 +73,9 @@ export function httpTransport({ url, ca, timeoutMs = DEFAULT_TIMEOUT_MS }: HttpT
   }
 }
 
-function unreachable(url: string, error: Error): BrokerUnreachable {
+function unreachable(url: string, error: Error | undefined): BrokerUnreachable {
   const { protocol, host, pathname } = new URL(url)
-  const reason = error.name === 'TimeoutError' ? 'it does not answer in time' : reasonOf(error)
+  const reason = error === undefined ? 'it does not answer in time' : reasonOf(error)
   return new BrokerUnreachable(`${protocol}//${host}${pathname} cannot be reached: ${reason}`, { cause: error })
 }
 

@@ -8,7 +8,7 @@ export interface WaitOptions {
   /** Of the plan before the operation; hints for the broker. */
   readonly service_id?: string | undefined
   readonly plan_id?: string | undefined
-  /** The operation is a delete: then 410 is its success. Default false. */
+  /** The operation is a delete: then 410 is its success, else it is thrown. Default false. */
   readonly removes?: boolean | undefined
   /** How long to wait, in milliseconds; a plan's `maximum_polling_duration` is in seconds. Default 3,600,000. */
   readonly timeoutMs?: number | undefined
@@ -29,7 +29,7 @@ const LONGEST_PAUSE_MS = 10_000
  * Operation, Response).
  * @throws {OperationFailed} when it ends `failed`
  * @throws {OperationTimeout} when it does not end in time
- * @throws {OsbError} for 401, 403 and 404, which no repetition mends
+ * @throws {OsbError} for 401, 403, 404 and 410, which no repetition mends
  */
 export async function waitForOperation(client: OsbClient, ids: ResourceIds, options: WaitOptions = {}): Promise<void> {
   const { removes = false, timeoutMs = DEFAULT_TIMEOUT_MS, onPoll, signal, ...hints } = options
@@ -57,7 +57,7 @@ export async function waitForOperation(client: OsbClient, ids: ResourceIds, opti
   }
 }
 
-const FINAL = [401, 403, 404]
+const FINAL = [401, 403, 404, 410]
 
 /** Trouble that may pass; anything else is thrown on. */
 function passing(error: unknown): Error {

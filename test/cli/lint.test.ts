@@ -195,7 +195,7 @@ test('osb lint --against a broker: a refusal ends with 1 and one line without th
 test('osb lint --against a broker: none there, and none at all, end with 1 and one line', async (t) => {
   const gone = await lint(t, [shipped, '--against', 'http://127.0.0.1:1'])
   assert.deepEqual([gone.code, gone.stdout], [1, ''])
-  assert.match(gone.stderr, /^http:\/\/127\.0\.0\.1:1\/: the broker does not answer: connect ECONNREFUSED[^\n]*\n$/)
+  assert.match(gone.stderr, /^http:\/\/127\.0\.0\.1:1\/ cannot be reached: connect ECONNREFUSED[^\n]*\n$/)
 
   const server = createServer((_request, response) => response.end('<html>')).listen(0, '127.0.0.1')
   t.after(() => server.close())
