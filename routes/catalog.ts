@@ -4,6 +4,7 @@ import { Catalog } from '../schemas/catalog.ts'
 import { OsbHeaders } from '../schemas/common.ts'
 import { errorResponses } from '../schemas/errors.ts'
 import type { LoadedCatalog } from '../src/core/catalog/index.ts'
+import { documented } from './documented.ts'
 
 export interface CatalogRouteOptions {
   readonly catalog: () => LoadedCatalog
@@ -12,6 +13,7 @@ export interface CatalogRouteOptions {
 /** `GET /v2/catalog` (spec: Catalog Management), as the bytes made when it was loaded. */
 export const catalogRoutes: FastifyPluginAsync<CatalogRouteOptions> = async (app, { catalog }) => {
   const schema = {
+    ...documented.catalog,
     headers: OsbHeaders,
     response: { 200: Catalog, 304: Type.Null({ description: 'Not modified.' }), ...errorResponses }
   }

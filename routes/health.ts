@@ -1,6 +1,7 @@
 import { Type } from '@sinclair/typebox'
 import type { FastifyPluginAsync } from 'fastify'
 import type { ServiceProvider } from '../src/core/provider.ts'
+import { documented } from './documented.ts'
 
 export interface HealthRouteOptions {
   readonly providers: readonly ServiceProvider[]
@@ -10,9 +11,13 @@ const Health = Type.Object({ status: Type.String(), failing: Type.Optional(Type.
 
 /** `/healthz`: the process lives. `/readyz`: it can serve. No authentication, no details that an attacker could use. */
 export const healthRoutes: FastifyPluginAsync<HealthRouteOptions> = async (app, { providers }) => {
-  app.get('/healthz', { schema: { response: { 200: Health } }, logLevel: 'warn' }, async () => ({ status: 'ok' }))
+  app.get(
+    '/healthz',
+    { schema: { ...documented.alive, security: [], response: { 200: Health } }, logLevel: 'warn' },
+    async () => ({ status: 'ok' })
+  )
 
-  const schema = { response: { 200: Health, 503: Health } }
+  const schema = { ...documented.ready, security: [], response: { 200: Health, 503: Health } }
   app.get('/readyz', { schema, logLevel: 'warn' }, async (request, reply) => {
     const checks: Record<string, () => Promise<void> | void> = {
       store: () => app.osbStorage.store.health(),

@@ -5,6 +5,7 @@ import { errorResponses } from '../schemas/errors.ts'
 import { LastOperation, LastOperationQuery } from '../schemas/last-operation.ts'
 import { BindingAccepted, BindingFetched, BindingReply, BindRequest } from '../schemas/service-binding.ts'
 import { DeleteAccepted } from '../schemas/service-instance.ts'
+import { documented } from './documented.ts'
 import { changeStatus, createStatus } from './status.ts'
 
 const path = '/v2/service_instances/:instance_id/service_bindings/:binding_id'
@@ -16,6 +17,7 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
   const { bindings } = app.osbLifecycle
 
   const bind = {
+    ...documented.bind,
     ...base,
     querystring: AsyncQuery,
     body: BindRequest,
@@ -26,10 +28,16 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     return reply.code(createStatus(outcome)).send(outcome.body)
   })
 
-  const fetch = { ...base, querystring: HintQuery, response: { 200: BindingFetched, ...errorResponses } }
+  const fetch = {
+    ...documented.fetchBinding,
+    ...base,
+    querystring: HintQuery,
+    response: { 200: BindingFetched, ...errorResponses }
+  }
   app.get(path, { schema: fetch, logLevel: 'warn' }, async (request) => bindings.fetch(request.osbCall, request.params))
 
   const unbind = {
+    ...documented.unbind,
     ...base,
     querystring: DeleteQuery,
     response: { 200: EmptyObject, 202: DeleteAccepted, ...errorResponses }
@@ -39,7 +47,12 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     return reply.code(changeStatus(outcome)).send(outcome.body)
   })
 
-  const poll = { ...base, querystring: LastOperationQuery, response: { 200: LastOperation, ...errorResponses } }
+  const poll = {
+    ...documented.pollBinding,
+    ...base,
+    querystring: LastOperationQuery,
+    response: { 200: LastOperation, ...errorResponses }
+  }
   app.get(`${path}/last_operation`, { schema: poll, logLevel: 'warn' }, async (request, reply) => {
     const answer = await app.osbLifecycle.lastOperation(request.osbCall, request.params, request.query)
     if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', String(answer.retryAfterSeconds))

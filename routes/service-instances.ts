@@ -11,6 +11,7 @@ import {
   ProvisionRequest,
   UpdateRequest
 } from '../schemas/service-instance.ts'
+import { documented } from './documented.ts'
 import { changeStatus, createStatus } from './status.ts'
 
 const base = { headers: OsbHeaders, params: InstanceParams }
@@ -21,6 +22,7 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
   const { instances } = app.osbLifecycle
 
   const provision = {
+    ...documented.provision,
     ...base,
     querystring: AsyncQuery,
     body: ProvisionRequest,
@@ -31,12 +33,18 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
     return reply.code(createStatus(outcome)).send(outcome.body)
   })
 
-  const fetch = { ...base, querystring: HintQuery, response: { 200: InstanceFetched, ...errorResponses } }
+  const fetch = {
+    ...documented.fetchInstance,
+    ...base,
+    querystring: HintQuery,
+    response: { 200: InstanceFetched, ...errorResponses }
+  }
   app.get('/v2/service_instances/:instance_id', { schema: fetch, logLevel: 'warn' }, async (request) =>
     instances.fetch(request.osbCall, request.params.instance_id)
   )
 
   const update = {
+    ...documented.update,
     ...base,
     querystring: AsyncQuery,
     body: UpdateRequest,
@@ -48,6 +56,7 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
   })
 
   const deprovision = {
+    ...documented.deprovision,
     ...base,
     querystring: DeleteQuery,
     response: { 200: EmptyObject, 202: DeleteAccepted, ...errorResponses }
@@ -57,7 +66,12 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
     return reply.code(changeStatus(outcome)).send(outcome.body)
   })
 
-  const poll = { ...base, querystring: LastOperationQuery, response: { 200: LastOperation, ...errorResponses } }
+  const poll = {
+    ...documented.pollInstance,
+    ...base,
+    querystring: LastOperationQuery,
+    response: { 200: LastOperation, ...errorResponses }
+  }
   app.get(
     '/v2/service_instances/:instance_id/last_operation',
     { schema: poll, logLevel: 'warn' },

@@ -2,6 +2,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { apiVersion } from '../plugins/api-version.ts'
 import { auth, DEFAULT_PLATFORM } from '../plugins/auth.ts'
+import { documentation } from '../plugins/documentation.ts'
 import { errors } from '../plugins/errors.ts'
 import { identity } from '../plugins/identity.ts'
 import { operations } from '../plugins/operations.ts'
@@ -68,6 +69,7 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
 
   await app.register(errors, { answerUnknownRoutes: app.prefix !== '' })
   await app.register(validation)
+  await app.register(documentation)
   await app.register(identity)
   await app.register(storage, { store: options.store ?? 'memory', encryptionKeys: options.encryptionKeys })
   const { warnings } = await catalog.load({
