@@ -40,6 +40,22 @@ export class BrokerError extends Error {
   }
 }
 
+/**
+ * The error without the flags that do not belong to its operation: `instance_usable` is for updates and deprovisions,
+ * `update_repeatable` for updates (spec: Service Broker Errors).
+ */
+export function errorOf(kind: string, error: BrokerError): BrokerError {
+  const { instanceUsable, updateRepeatable, ...details } = error.details
+  const usable = kind === 'update' || kind === 'deprovision' ? instanceUsable : undefined
+  const repeatable = kind === 'update' ? updateRepeatable : undefined
+  if (usable === instanceUsable && repeatable === updateRepeatable) return error
+  return new BrokerError(error.status, error.message, {
+    ...details,
+    ...(usable === undefined ? {} : { instanceUsable: usable }),
+    cause: error
+  })
+}
+
 /** Platforms take descriptions of less than 8 kB; a character has at most three bytes for each of these. */
 const MAX_DESCRIPTION = 2_000
 

@@ -28,6 +28,8 @@ import {
   waitForUndo
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
+import type { DashboardRequest } from './provider.ts'
+import { requireDashboardUrl } from './results.ts'
 import { sameInstance, sameJson } from './same.ts'
 import type { Finish, InstancePatch, InstanceRecord, Start, UpdateTarget } from './store.ts'
 
@@ -63,7 +65,7 @@ export class Instances {
         const unfinished = await this.#store.unfinishedOperation(instanceId)
         if (unfinished?.kind === 'provision') {
           const joined = await join(this.#operations, call, unfinished)
-          return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
+          return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, existing)
         }
         if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
         if (unfinished !== undefined) throw refusals.concurrency()
@@ -81,7 +83,7 @@ export class Instances {
         existing === undefined ? { operation, insertInstance: wanted } : { operation, retryCreate: true }
       const ended = await startAndRun(this.#operations, call, { start, manner: entry })
       if (ended === 'again') return 'again'
-      if (ended.kind === 'accepted') return accepted(ended.operation)
+      if (ended.kind === 'accepted') return acceptedInstance(ended.operation, existing ?? wanted)
       return { kind: 'created', body: finishedReply(ended.finish) }
     })
   }
@@ -122,7 +124,7 @@ export class Instances {
       const unfinished = await this.#store.unfinishedOperation(instanceId)
       if (unfinished?.kind === 'update' && unfinished.target !== undefined && sameTarget(unfinished.target, target)) {
         const joined = await join(this.#operations, call, unfinished)
-        return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
+        return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, unfinished.target)
       }
       if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
       if (unfinished !== undefined) throw refusals.concurrency()
@@ -141,7 +143,7 @@ export class Instances {
       })
       const ended = await startAndRun(this.#operations, call, { start: { operation }, manner })
       if (ended === 'again') return 'again'
-      if (ended.kind === 'accepted') return accepted(ended.operation)
+      if (ended.kind === 'accepted') return acceptedInstance(ended.operation, target)
       return { kind: 'done', body: finishedReply(ended.finish) }
     })
   }
@@ -188,7 +190,9 @@ export class Instances {
 
 function newInstance(call: Call, instanceId: string, body: ProvisionRequest, entry: CatalogPlan): InstanceRecord {
   const now = new Date()
+  const known = { instanceId, platform: call.platform, context: body.context ?? {}, parameters: body.parameters ?? {} }
   return {
+    ...dashboardOf(entry, known),
     instanceId,
     platform: call.platform,
     provider: entry.provider.name,
@@ -212,10 +216,33 @@ function updateTarget(instance: InstanceRecord, entry: CatalogPlan, body: Update
   const maintenanceVersion =
     body.maintenance_info?.version ??
     (planId === instance.planId ? instance.maintenanceVersion : entry.maintenanceVersion)
-  const target = { planId, parameters, ...(maintenanceVersion === undefined ? {} : { maintenanceVersion }) }
+  const { instanceId, platform } = instance
+  const context = body.context ?? instance.context
+  const target = {
+    ...dashboardOf(entry, { instanceId, platform, context, parameters }),
+    planId,
+    parameters,
+    ...(maintenanceVersion === undefined ? {} : { maintenanceVersion })
+  }
   // The context goes along with a change; alone it counts only where the offering says so (spec: Updating).
   const takesContext = entry.allowContextUpdates || !sameTarget(instance, target)
-  return { ...target, context: takesContext ? (body.context ?? instance.context) : instance.context }
+  return { ...target, context: takesContext ? context : instance.context }
+}
+
+/** What the provider can tell before the work is done (spec: Provisioning, Updating, `dashboard_url`). */
+function dashboardOf(
+  { provider, service, plan, options }: CatalogPlan,
+  known: Pick<DashboardRequest, 'instanceId' | 'platform' | 'context' | 'parameters'>
+): { dashboardUrl?: string } {
+  const dashboardUrl = provider.dashboardUrl?.({ ...known, service, plan, options })
+  if (dashboardUrl === undefined) return {}
+  requireDashboardUrl(dashboardUrl)
+  return { dashboardUrl }
+}
+
+function acceptedInstance(operation: string, { dashboardUrl }: { dashboardUrl?: string } = {}) {
+  const { kind, body } = accepted(operation)
+  return { kind, body: { ...body, ...(dashboardUrl === undefined ? {} : { dashboard_url: dashboardUrl }) } }
 }
 
 function sameTarget(a: Omit<UpdateTarget, 'context'>, b: Omit<UpdateTarget, 'context'>): boolean {

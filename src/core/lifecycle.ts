@@ -83,8 +83,11 @@ export async function join(
   if (ended?.state === 'succeeded') return { kind: 'ended' }
   if (ended?.state === 'failed' && ended.failure !== undefined) {
     const { status, error } = ended.failure
+    const { instanceUsable, updateRepeatable } = ended
     throw new BrokerError(status, ended.description ?? 'The operation failed.', {
       ...(error === undefined ? {} : { error }),
+      ...(instanceUsable === undefined ? {} : { instanceUsable }),
+      ...(updateRepeatable === undefined ? {} : { updateRepeatable }),
       ...(status === 503 || status === 504 ? { retryAfterSeconds: 5 } : {})
     })
   }

@@ -2,7 +2,6 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { CatalogPlan, LoadedCatalog } from './catalog/index.ts'
 import {
   type BindTask,
-  type Bound,
   type Provisioned,
   Rejected,
   type RemovalTask,
@@ -10,6 +9,7 @@ import {
   type Task,
   type TaskLog
 } from './provider.ts'
+import { permittedBinding, permittedInstance } from './results.ts'
 import { sameJson } from './same.ts'
 import type { BindingRecord, Claim, Finish, InstanceRecord, OperationRecord, Store } from './store.ts'
 
@@ -55,7 +55,13 @@ async function performProvision(stage: Stage, attempt: Attempt, instance: Instan
     ...catalogPart(entry),
     parameters: instance.parameters
   })
-  return { state: 'succeeded', instance: { status: 'ready', ...provisionedFields(result) } }
+  const fields = await provisionedFields(stage, attempt, result)
+  // Told when the provision was accepted; the answer of a synchronous one has it from here.
+  const { dashboardUrl } = instance
+  return {
+    state: 'succeeded',
+    instance: { status: 'ready', ...(dashboardUrl === undefined ? {} : { dashboardUrl }), ...fields }
+  }
 }
 
 async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
@@ -78,6 +84,7 @@ async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceR
     parameters: target.parameters,
     previous: { plan: before?.plan, options: before?.options ?? {}, parameters: instance.parameters }
   })
+  const fields = await provisionedFields(stage, attempt, result)
   return {
     state: 'succeeded',
     instance: {
@@ -85,7 +92,8 @@ async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceR
       parameters: target.parameters,
       context: target.context,
       maintenanceVersion: target.maintenanceVersion ?? null,
-      ...provisionedFields(result)
+      ...(target.dashboardUrl === undefined ? {} : { dashboardUrl: target.dashboardUrl }),
+      ...fields
     }
   }
 }
@@ -120,13 +128,15 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
     predecessor: await predecessorOf(stage, binding),
     endpoints: entry.endpoints
   }
-  const { state, ...reply } = await provider.bind(task)
+  const bound = await provider.bind(task)
+  const { state } = bound
+  const reply = await permitted(task, state, () => permittedBinding(entry, bound))
   const expiresAt = reply.metadata?.expires_at
   return {
     state: 'succeeded',
     binding: {
       status: 'ready',
-      reply: permittedReply(entry, reply),
+      reply,
       ...(state === undefined ? {} : { state }),
       ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt) })
     }
@@ -217,25 +227,35 @@ async function predecessorOf(stage: Stage, binding: BindingRecord): Promise<Bind
   return { bindingId, state: predecessor?.state }
 }
 
-function provisionedFields(result: Provisioned): Partial<InstanceRecord> {
+async function provisionedFields(
+  stage: Stage,
+  attempt: Attempt,
+  result: Provisioned
+): Promise<Partial<InstanceRecord>> {
+  const { operation, claim } = attempt
+  const saveState = (state: JsonObject) => stage.store.saveState(claim, state)
+  // A rejected update is not undone, and its state stays that of the instance as it is.
+  const state = operation.kind === 'provision' ? result.state : undefined
+  const { dashboard_url: dashboardUrl, metadata } = await permitted({ saveState }, state, () =>
+    permittedInstance(result)
+  )
   return {
-    ...(result.dashboard_url === undefined ? {} : { dashboardUrl: result.dashboard_url }),
-    ...(result.metadata === undefined ? {} : { metadata: result.metadata }),
+    ...(dashboardUrl === undefined ? {} : { dashboardUrl }),
+    ...(metadata === undefined ? {} : { metadata }),
     ...(result.state === undefined ? {} : { state: result.state })
   }
 }
 
-/** Platforms refuse a whole binding for a field that the offering's `requires` does not declare (spec: Binding, Body). */
-function permittedReply(entry: CatalogPlan, reply: Omit<Bound, 'state'>): Omit<Bound, 'state'> {
-  const declared: Record<string, unknown> = {
-    syslog_drain: reply.syslog_drain_url,
-    route_forwarding: reply.route_service_url,
-    volume_mount: reply.volume_mounts
+/** What was made before it proved to be no answer has to be found by the delete that removes it: its state is kept first. */
+async function permitted<Reply>(
+  { saveState }: Pick<Task, 'saveState'>,
+  state: JsonObject | undefined,
+  check: () => Reply
+): Promise<Reply> {
+  try {
+    return check()
+  } catch (error) {
+    if (state !== undefined) await saveState(state)
+    throw error
   }
-  for (const [permission, value] of Object.entries(declared)) {
-    if (value !== undefined && !entry.requires.includes(permission)) {
-      throw new Rejected(500, `The service offering does not declare "requires": ["${permission}"].`)
-    }
-  }
-  return reply
 }

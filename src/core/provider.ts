@@ -24,6 +24,12 @@ export interface ServiceProvider {
   readonly options: TSchema
   /** Mode of the plans that name none. */
   readonly mode: Mode
+  /**
+   * The address of the instance's dashboard, from what is known before it is made: an asynchronous provision or update has
+   * to answer it at once (spec: Provisioning, `dashboard_url`). A `dashboard_url` in the result replaces it, too late for
+   * platforms that do not fetch instances.
+   */
+  dashboardUrl?(instance: DashboardRequest): string | undefined
   /** Makes the instance. */
   provision(task: InstanceTask): Promise<Provisioned>
   /** Brings the instance to `task.plan` and `task.parameters`. Without it every update is refused with 422. */
@@ -86,6 +92,12 @@ export interface InstanceTask extends Task {
   readonly options: JsonObject
   readonly parameters: JsonObject
 }
+
+/** What is known of an instance when a provision or an update of it is accepted. */
+export type DashboardRequest = Pick<
+  InstanceTask,
+  'instanceId' | 'platform' | 'context' | 'service' | 'plan' | 'options' | 'parameters'
+>
 
 /** An update: `plan`, `options` and `parameters` are what is asked for; `parameters` has the earlier ones merged in. */
 export interface UpdateTask extends InstanceTask {

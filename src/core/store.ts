@@ -78,6 +78,8 @@ export interface UpdateTarget {
   parameters: JsonObject
   context: JsonObject
   maintenanceVersion?: string
+  /** Where the provider could tell it before the update. */
+  dashboardUrl?: string
 }
 
 /** How a failed operation is answered when the request still waits for it. */

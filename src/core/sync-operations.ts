@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { type AttemptEnd, abortReasons, type Held, heldOf } from './attempt.ts'
-import { BrokerError, refusals } from './errors.ts'
+import { BrokerError, errorOf, refusals } from './errors.ts'
 import type { Operations } from './operations.ts'
 import { Unavailable } from './provider.ts'
 import type { Finish, OperationRecord } from './store.ts'
@@ -79,7 +79,7 @@ class SyncRun {
     }
     const error = end.kind === 'rejected' ? end.error : answerFor(end)
     await this.#operations.undo.undo(this.#held, error)
-    throw error
+    throw errorOf(this.#held.operation.kind, error)
   }
 
   /** The work goes on without its request; the runner stands by in case this process dies. */
