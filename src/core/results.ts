@@ -40,7 +40,10 @@ export function requireDashboardUrl(url: string): void {
  * not want them; dates are written as the specification wants them.
  * @throws {BrokerError} 500, when the provider has answered something else: no further try would mend that
  */
-export function permittedBinding({ requires, endpoints }: CatalogPlan, { state: _, ...reply }: Bound): BindingReply {
+export function permittedBinding(
+  { requires, endpoints }: Pick<CatalogPlan, 'requires' | 'endpoints'>,
+  { state: _, ...reply }: Bound
+): BindingReply {
   requireShape(BindingReply, reply)
   for (const [field, permission] of PERMISSIONS) {
     if (reply[field] !== undefined && !requires.includes(permission)) {
