@@ -1,8 +1,9 @@
 import { isDeepStrictEqual } from 'node:util'
 import type { TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
-import { Violation } from './check.ts'
-import type { Exchange } from './exchange.ts'
+import type { JsonObject } from '../../schemas/common.ts'
+import { NotApplicable, Violation } from './check.ts'
+import { type Exchange, isObject } from './exchange.ts'
 
 /** @throws {Violation} when the status is another; the caller names what it stands for */
 export function expectStatus(exchange: Exchange, allowed: number | readonly number[], why: string): void {
@@ -40,4 +41,16 @@ export function expectSame(actual: unknown, expected: unknown, what: string): vo
 /** @throws {Violation} with the text unless the condition holds */
 export function expectThat(condition: boolean, otherwise: string): asserts condition {
   if (!condition) throw new Violation(otherwise)
+}
+
+/**
+ * Parameters that a fetch tells must be those that were sent. A broker may keep some to itself, and may add what it chose.
+ * @throws {NotApplicable} when none are told; {@link Violation} when they differ
+ */
+export function expectParameters({ body }: Exchange, sent: JsonObject): void {
+  const { parameters: told } = body
+  if (!isObject(told)) throw new NotApplicable('parameters are not returned')
+  const common = Object.keys(sent).filter((name) => name in told)
+  const pick = (source: JsonObject) => common.map((name) => [name, source[name]])
+  expectSame(pick(told), pick(sent), 'parameters')
 }

@@ -9,7 +9,10 @@ export interface Resource {
   readonly bindingId?: string
 }
 
-/** How an operation ended. `gone`: the poll of a delete was answered 410, which is success. */
+/**
+ * How an operation ended. `gone`: the poll of a delete was answered 410, or 404, which the specification has for what does not
+ * exist; a check of its own tells platforms' wish for 410.
+ */
 export interface Ended {
   readonly state: 'succeeded' | 'failed' | 'gone'
   /** The last answer: the poll's, or the request's own when it was not asynchronous. */
@@ -40,8 +43,7 @@ export interface Followed {
  */
 export async function endOf(subject: Subject, { answer, resource, options }: Followed): Promise<Ended> {
   if (answer.status !== 202) return { state: answer.status < 300 ? 'succeeded' : 'failed', last: answer, polls: [] }
-  const { operation } = answer.body
-  const token = typeof operation === 'string' ? operation : undefined
+  const token = operationIn(answer)
   const removes = answer.request.method === 'DELETE'
   const polls: Exchange[] = []
   let pauseMs = FIRST_PAUSE_MS
@@ -49,7 +51,7 @@ export async function endOf(subject: Subject, { answer, resource, options }: Fol
     await sleep(pauseMs)
     const poll = await subject.pollOnce(resource, token)
     polls.push(poll)
-    if (poll.status === 410 && removes) return { state: 'gone', last: poll, polls }
+    if ((poll.status === 410 || poll.status === 404) && removes) return { state: 'gone', last: poll, polls }
     const { state } = poll.body
     if (poll.status !== 200) throw new Violation(`a poll of a running operation was answered ${poll.status}`)
     if (state === 'succeeded' || state === 'failed') return { state, last: poll, polls }
@@ -57,6 +59,11 @@ export async function endOf(subject: Subject, { answer, resource, options }: Fol
     pauseMs = Math.min(pauseMs * 2, askedMs(poll))
   }
   throw new Violation(`the operation did not end within ${options.timeoutMs / 1000} s (see --poll-timeout)`)
+}
+
+/** The operation that an answer names: brokers need not name any, and may say so with null (spec: Provisioning, Body). */
+export function operationIn({ body: { operation } }: Exchange): string | undefined {
+  return typeof operation === 'string' ? operation : undefined
 }
 
 /** What the broker asks for in `Retry-After`, in bounds. */

@@ -18,6 +18,8 @@ export interface Target {
   readonly contextUpdates: boolean
   /** Other plans of the same offering. */
   readonly otherPlans: readonly ServicePlan[]
+  /** Another offering, for requests that name the wrong one. */
+  readonly otherService: ServiceOffering | undefined
   /** Sent with a provision; `undefined` when nothing has to be. */
   readonly createParameters: JsonObject | undefined
   /** Sent with a bind; `undefined` when nothing has to be. */
@@ -75,6 +77,7 @@ export function chooseTarget({ status, json }: Exchange, choice: Choice): Target
     bindingRotatable: plan.binding_rotatable === true,
     contextUpdates: service.allow_context_updates === true,
     otherPlans: service.plans.filter(({ id }) => id !== plan.id),
+    otherService: catalog.services.find(({ id }) => id !== service.id),
     createParameters: choice.parameters ?? needed(examples.create),
     bindParameters: choice.bindParameters ?? needed(examples.bind),
     examples

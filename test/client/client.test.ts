@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
-import { createServer, type RequestListener } from 'node:http'
+import { readFileSync } from 'node:fs'
+import { createServer, type RequestListener, type Server } from 'node:http'
+import { createServer as createSecureServer } from 'node:https'
 import { type TestContext, test } from 'node:test'
 import {
   BrokerUnreachable,
@@ -117,6 +119,18 @@ test('OsbClient: a broker that is away or does not answer is BrokerUnreachable, 
   await assert.rejects(away.catalog(), { message: /^http:\/\/127\.0\.0\.1:9\/osb cannot be reached: .*ECONNREFUSED/ })
 })
 
+test('httpTransport: HTTPS is trusted with the authority that is named, and not without', async (t) => {
+  const file = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}.pem`, import.meta.url), 'utf8')
+  const server = createSecureServer({ key: file('key'), cert: file('cert') }, (_, response) => {
+    response.end('{"services":[]}')
+  })
+  const url = (await listening(t, server)).replace('http:', 'https:')
+  const trusting = new OsbClient({ transport: httpTransport({ url, ca: file('cert') }) })
+  assert.deepEqual(await trusting.catalog(), { services: [] })
+  const strange = new OsbClient({ transport: httpTransport({ url }) })
+  await assert.rejects(strange.catalog(), { name: 'BrokerUnreachable', message: /cannot be reached: self-signed/ })
+})
+
 test('waitForOperation: a failed operation throws its description', async (t) => {
   const client = await clientOf(t)
   const { operation } = await client.provision('i', provisionBody(ids.plans.failing))
@@ -171,7 +185,10 @@ test('retryAfterMs: seconds, dates, and nothing else', () => {
 
 /** A broker that lies, gone after the test. */
 async function serve(t: TestContext, listener: RequestListener): Promise<string> {
-  const server = createServer(listener)
+  return listening(t, createServer(listener))
+}
+
+async function listening(t: TestContext, server: Server): Promise<string> {
   t.after(() => {
     server.closeAllConnections()
     server.close()

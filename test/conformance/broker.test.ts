@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { injectTransport } from '../../src/client/transport.ts'
+import { injectTransport, type Transport } from '../../src/client/transport.ts'
 import { type ConformanceOptions, runConformance } from '../../src/conformance/index.ts'
 import { packageRoot } from '../../src/package-root.ts'
-import { buildApp, credentials, type TestAppOptions, type TestStore } from '../helper/app.ts'
+import { buildApp, credentials, headers, type TestAppOptions, type TestStore } from '../helper/app.ts'
 import { superuserUrl } from '../providers/postgresql/support.ts'
 import { richCatalog } from './mutants/catalog.ts'
 
@@ -56,9 +56,20 @@ for (const [testStore, name] of runs) {
 
 /** Every MUST and every SHOULD: ours is the broker that the kit is to be believed with. */
 async function conforms(t: TestContext, options: ConformanceOptions): Promise<void> {
-  const { results, conforms } = await runConformance(options)
+  const made = new Set<string>()
+  const transport: Transport = (request, signal) => {
+    const path = request.path.split('?')[0] ?? ''
+    if (request.method === 'PUT' && /^\/v2\/service_instances\/[^/]+$/.test(path)) made.add(path)
+    return options.transport(request, signal)
+  }
+  const { results, conforms } = await runConformance({ ...options, transport })
   const of = (status: string) => results.filter((result) => result.status === status)
   t.diagnostic(`${results.length} checks: ${of('passed').length} passed, ${of('skipped').length} skipped`)
   assert.deepEqual(of('failed'), [])
   assert.equal(conforms, true)
+  assert.ok(made.size > 20)
+  for (const path of made) {
+    const { status, text } = await options.transport({ method: 'GET', path, headers })
+    assert.equal(status, 404, `left behind: ${path} ${text}`)
+  }
 }

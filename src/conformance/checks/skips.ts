@@ -11,6 +11,8 @@ export const unless = {
     bindable && bindingRotatable ? undefined : 'the plan does not declare binding_rotatable',
   planUpdateable: ({ planUpdateable, otherPlans }: Target) =>
     planUpdateable && otherPlans.length > 0 ? undefined : 'there is no plan to change to',
+  otherService: ({ otherService }: Target) =>
+    otherService === undefined ? 'the catalog has one offering only' : undefined,
   maintenance: ({ plan }: Target) =>
     plan.maintenance_info === undefined ? 'the plan has no maintenance_info' : undefined
 }

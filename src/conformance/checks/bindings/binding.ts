@@ -4,7 +4,7 @@ import type { Exchange } from '../../exchange.ts'
 import { expectError, expectSame, expectStatus, expectThat } from '../../expect.ts'
 import type { Subject } from '../../subject.ts'
 import type { Target } from '../../target.ts'
-import { unless } from '../skips.ts'
+import { anyOf, unless } from '../skips.ts'
 
 const section = 'Binding'
 const skip = unless.bindable
@@ -38,8 +38,6 @@ function expectGiven({ body }: Exchange): void {
   const given = GIVEN.filter((field) => body[field] !== undefined && body[field] !== null)
   expectThat(given.length > 0, `the answer has none of ${GIVEN.join(', ')}`)
 }
-
-const otherService = ({ catalog, service }: Target) => catalog.services.find(({ id }) => id !== service.id)
 
 export const bindingCreationChecks: readonly Check[] = [
   {
@@ -193,12 +191,15 @@ export const bindingCreationChecks: readonly Check[] = [
     section,
     level: 'MUST',
     rule: 'service_id MUST be the id of the offering that is being used.',
-    skip: (target) =>
-      unless.bindable(target) ?? (otherService(target) === undefined ? 'the catalog has one offering only' : undefined),
-    run: impossible([400, 404, 409, 422], "a bind that names another offering than the instance's", (target) => {
-      const other = otherService(target)
-      return { service_id: other?.id, plan_id: other?.plans[0]?.id }
-    })
+    skip: anyOf(skip, unless.otherService),
+    run: impossible(
+      [400, 404, 409, 422],
+      "a bind that names another offering than the instance's",
+      ({ otherService }) => ({
+        service_id: otherService?.id,
+        plan_id: otherService?.plans[0]?.id
+      })
+    )
   },
   {
     id: 'bind/app-is-required-with-the-code',

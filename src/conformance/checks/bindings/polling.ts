@@ -1,5 +1,6 @@
 import { type Check, NotApplicable } from '../../check.ts'
 import { expectSame, expectStatus } from '../../expect.ts'
+import { operationIn } from '../../polling.ts'
 import { unless } from '../skips.ts'
 
 const section = 'Polling Last Operation for Service Bindings'
@@ -14,9 +15,8 @@ export const bindingPollingChecks: readonly Check[] = [
     skip,
     async run(subject) {
       const { id, instance, created } = await subject.sharedBinding()
-      const { operation } = created.body
       if (created.status !== 202) throw new NotApplicable('the plan is bound at once')
-      const token = typeof operation === 'string' ? operation : undefined
+      const token = operationIn(created)
       for (let times = 0; times < 2; times += 1) {
         const poll = await subject.pollOnce({ instanceId: instance.id, bindingId: id }, token)
         expectStatus(poll, 200, 'a poll after the end')
@@ -64,8 +64,7 @@ export const bindingPollingChecks: readonly Check[] = [
       const binding = await subject.bind(await subject.shared())
       const deleted = await subject.unbind(binding)
       if (deleted.status !== 202) throw new NotApplicable('the plan is unbound at once')
-      const { operation } = deleted.body
-      const token = typeof operation === 'string' ? operation : undefined
+      const token = operationIn(deleted)
       const poll = await subject.pollOnce({ instanceId: binding.instance.id, bindingId: binding.id }, token)
       expectStatus(poll, [200, 410], 'a poll after the unbind')
       if (poll.status === 200) expectSame(poll.body.state, 'succeeded', 'state after the unbind')

@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import type { Check } from '../../check.ts'
 import type { Exchange } from '../../exchange.ts'
 import { expectSame, expectStatus, expectThat } from '../../expect.ts'
+import { operationIn } from '../../polling.ts'
 import type { Subject } from '../../subject.ts'
 
 const section = 'Blocking Operations'
@@ -35,7 +36,7 @@ export const concurrencyChecks: readonly Check[] = [
       const accepted = answers.filter(({ status }) => status === 202)
       expectThat(made.length + Math.min(accepted.length, 1) >= 1, 'none of ten identical provisions was accepted')
       expectThat(made.length <= 1, `${made.length} of ten identical provisions were answered 201`)
-      const operations = new Set(accepted.map(({ body }) => body.operation))
+      const operations = new Set(accepted.map(operationIn))
       expectThat(operations.size <= 1, `ten identical provisions have ${operations.size} operations`)
       const again = await subject.putInstance({ id })
       expectStatus(again, 200, 'the same provision once more')
@@ -72,7 +73,7 @@ export const concurrencyChecks: readonly Check[] = [
       expectEach(answers, [200, 202, 410], 'one of ten deletes at once')
       await endAll(subject, answers, instance.id)
       const accepted = answers.filter(({ status }) => status === 202)
-      const operations = new Set(accepted.map(({ body }) => body.operation))
+      const operations = new Set(accepted.map(operationIn))
       expectThat(operations.size <= 1, `ten deletes have ${operations.size} operations`)
       expectStatus(await subject.deleteInstance(instance), 410, 'a delete afterwards')
     }

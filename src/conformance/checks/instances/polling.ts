@@ -1,5 +1,6 @@
 import { type Check, NotApplicable } from '../../check.ts'
 import { expectSame, expectStatus, expectThat } from '../../expect.ts'
+import { operationIn } from '../../polling.ts'
 
 const section = 'Polling Last Operation for Service Instances'
 
@@ -25,9 +26,8 @@ export const pollingChecks: readonly Check[] = [
     rule: 'The state of an operation is not forgotten as soon as it was told.',
     async run(subject) {
       const { id, created } = await subject.shared()
-      const { operation } = created.body
       if (created.status !== 202) throw new NotApplicable('the plan is provisioned at once')
-      const token = typeof operation === 'string' ? operation : undefined
+      const token = operationIn(created)
       for (let times = 0; times < 2; times += 1) {
         const poll = await subject.pollOnce({ instanceId: id }, token)
         expectStatus(poll, 200, 'a poll after the end')
@@ -87,8 +87,7 @@ export const pollingChecks: readonly Check[] = [
       const instance = await subject.provision()
       const deleted = await subject.deprovision(instance)
       if (deleted.status !== 202) throw new NotApplicable('the plan is deprovisioned at once')
-      const { operation } = deleted.body
-      const token = typeof operation === 'string' ? operation : undefined
+      const token = operationIn(deleted)
       const poll = await subject.pollOnce({ instanceId: instance.id }, token)
       expectStatus(poll, [200, 410], 'a poll after the delete')
       if (poll.status === 200) expectSame(poll.body.state, 'succeeded', 'state after the delete')

@@ -4,6 +4,7 @@ import type { Check } from '../../check.ts'
 import { expectStatus } from '../../expect.ts'
 import type { Subject } from '../../subject.ts'
 import type { Target } from '../../target.ts'
+import { unless } from '../skips.ts'
 
 const section = 'Provisioning'
 
@@ -39,8 +40,6 @@ function impossible(why: string, more: (target: Target) => JsonObject) {
     })
   }
 }
-
-const otherService = ({ catalog, service }: Target) => catalog.services.find(({ id }) => id !== service.id)
 
 /** Parameters that the plan accepts and that are not those of the shared instance. */
 function otherParameters({ examples: { create }, createParameters = {} }: Target): JsonObject | undefined {
@@ -101,11 +100,12 @@ export const provisioningChecks: readonly Check[] = [
     section,
     level: 'MUST',
     rule: '409 when an instance with the same id exists but with different attributes: the offering.',
-    skip: (target) => (otherService(target) === undefined ? 'the catalog has one offering only' : undefined),
-    run: conflicting((target) => {
-      const other = otherService(target)
-      return { service_id: other?.id, plan_id: other?.plans[0]?.id, parameters: undefined }
-    })
+    skip: unless.otherService,
+    run: conflicting(({ otherService }) => ({
+      service_id: otherService?.id,
+      plan_id: otherService?.plans[0]?.id,
+      parameters: undefined
+    }))
   },
   {
     id: 'provision/other-parameters-answer-409',
@@ -149,9 +149,9 @@ export const provisioningChecks: readonly Check[] = [
     section,
     level: 'MUST',
     rule: 'plan_id MUST be the id of a plan of the offering that is requested.',
-    skip: (target) => (otherService(target) === undefined ? 'the catalog has one offering only' : undefined),
-    run: impossible('a provision of a plan of another offering', (target) => ({
-      plan_id: otherService(target)?.plans[0]?.id
+    skip: unless.otherService,
+    run: impossible('a provision of a plan of another offering', ({ otherService }) => ({
+      plan_id: otherService?.plans[0]?.id
     }))
   }
 ]

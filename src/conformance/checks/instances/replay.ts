@@ -1,7 +1,7 @@
 import { type Check, NotApplicable, Violation } from '../../check.ts'
 import type { Exchange } from '../../exchange.ts'
 import { expectSame, expectStatus } from '../../expect.ts'
-import type { Resource } from '../../polling.ts'
+import { operationIn, type Resource } from '../../polling.ts'
 import type { Subject } from '../../subject.ts'
 import { unless } from '../skips.ts'
 
@@ -20,12 +20,12 @@ export async function expectSameOperation(subject: Subject, { first, resource, a
   if (first.status !== 202) throw new NotApplicable('the plan does it at once')
   const second = await again()
   // With the operation's own token: what is asked is whether it was still running after the second answer.
-  const token = typeof first.body.operation === 'string' ? first.body.operation : undefined
+  const token = operationIn(first)
   const poll = await subject.pollOnce(resource, token)
   await subject.end(first, resource)
   if (poll.body.state !== 'in progress') throw new NotApplicable('the operation ended too soon')
   expectStatus(second, 202, 'the same request while its operation runs')
-  expectSame(second.body.operation, first.body.operation, 'operation of the second answer')
+  expectSame(operationIn(second), operationIn(first), 'operation of the second answer')
 }
 
 export const replayChecks: readonly Check[] = [
