@@ -56,8 +56,12 @@ after(() => postgresql.stop?.())
 await postgresql.start?.()
 testProvider(test, {
   provider: postgresql,
-  options: { connection_limit: 5 },
-  update: { options: { connection_limit: 9 } },
+  options: { connection_limit: 5, extensions: ['citext', 'hstore'] },
+  parameters: { extensions: ['citext'] },
+  update: {
+    options: { connection_limit: 9, extensions: ['citext', 'hstore'] },
+    parameters: { extensions: ['citext', 'hstore'] }
+  },
   bindParameters: { role: 'owner' },
   works: ({ uri }) => connects(String(uri))
 })

@@ -1,5 +1,6 @@
 import { Rejected } from '../../core/provider.ts'
 import { NamesTaken } from './attempt.ts'
+import { installExtensions } from './extensions.ts'
 import type { InstanceNames } from './names.ts'
 import type { PlanOptions } from './options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
@@ -16,7 +17,11 @@ export interface Place {
 }
 
 /** Makes the roles and the database. Nobody can connect before everything is closed to PUBLIC. */
-export async function createInstance({ server, maintenance, names }: Place, options: PlanOptions): Promise<void> {
+export async function createInstance(
+  { server, maintenance, names }: Place,
+  options: PlanOptions,
+  extensions: readonly string[]
+): Promise<void> {
   const database = quoteIdentifier(names.database)
   const owner = quoteIdentifier(names.owner)
   const reader = quoteIdentifier(names.reader)
@@ -46,6 +51,7 @@ export async function createInstance({ server, maintenance, names }: Place, opti
     await tenant.query(`${defaults} GRANT USAGE ON SCHEMAS TO ${reader}`)
   }
   await inDatabase(server, maintenance, { database: names.database, run })
+  await installExtensions({ server, maintenance, names }, extensions, 'first')
 }
 
 /** The whole of an update, too. Timeouts and memory are defaults, which a tenant may change for its own sessions. */

@@ -44,6 +44,10 @@ export const PlanOptions = Type.Object(
       pattern: '^[1-9][0-9]*(kB|MB|GB)$',
       default: '4MB',
       description: 'work_mem of the database'
+    }),
+    extensions: Type.Array(Type.String({ pattern: '^[a-z][a-z0-9_-]{0,62}$' }), {
+      default: [],
+      description: 'Extensions that users may ask for, by the parameter of the same name'
     })
   },
   { additionalProperties: false }

@@ -3,6 +3,7 @@ import type { Bound, Provisioned, ServiceProvider, Task } from '../../core/provi
 import { attempt, NamesTaken } from './attempt.ts'
 import { createLogin, removeLogin } from './bindings.ts'
 import { describeBinding } from './credentials.ts'
+import { installExtensions, requireAvailable, wantedExtensions } from './extensions.ts'
 import { ServerUnfit } from './faults.ts'
 import { applyPlan, createInstance, requireUsable } from './instances.ts'
 import {
@@ -31,6 +32,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
 
     async provision(task): Promise<Provisioned> {
       const plan = planOptions(task.options)
+      const extensions = wantedExtensions(task.parameters, plan, 400)
       let state = readInstanceState(task.state) ?? newInstanceState()
       await task.progress('Creating the database.')
       await attempt(server, task, {
@@ -38,7 +40,8 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
         save: () => task.saveState(state),
         run: async (maintenance) => {
           try {
-            await createInstance({ server, maintenance, names: instanceNames(state) }, plan)
+            await requireAvailable(maintenance, extensions)
+            await createInstance({ server, maintenance, names: instanceNames(state) }, plan, extensions)
           } catch (error) {
             if (error instanceof NamesTaken) state = newInstanceState()
             throw error
@@ -50,6 +53,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
 
     async update(task): Promise<Provisioned> {
       const plan = planOptions(task.options)
+      const extensions = wantedExtensions(task.parameters, plan, 422)
       const state = requireState(task)
       await attempt(server, task, {
         subject: () => state.token,
@@ -57,6 +61,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
         run: async (maintenance) => {
           const names = instanceNames(state)
           await requireUsable(maintenance, names)
+          await installExtensions({ server, maintenance, names }, extensions, 'later')
           await applyPlan(maintenance, names, plan)
         }
       })

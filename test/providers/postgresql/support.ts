@@ -106,6 +106,7 @@ export class Instance {
   readonly id = randomUUID()
   readonly states = new Map<string, JsonObject>()
   options: JsonObject = {}
+  parameters: JsonObject = {}
   context: JsonObject = {}
 
   constructor(provider: ServiceProvider) {
@@ -121,13 +122,13 @@ export class Instance {
   }
 
   async provision(call: Call = {}): Promise<void> {
-    await this.provider.provision(this.#instanceTask(this.id, {}, call))
+    await this.provider.provision(this.#instanceTask(this.id, this.parameters, call))
   }
 
   async update(options: JsonObject, call: Call = {}): Promise<void> {
     this.options = options
     const previous = { plan, options: {}, parameters: {} }
-    await this.provider.update?.({ ...this.#instanceTask(this.id, {}, call), previous })
+    await this.provider.update?.({ ...this.#instanceTask(this.id, this.parameters, call), previous })
   }
 
   async bind(bindingId: string, parameters: JsonObject = {}, call: Call = {}): Promise<Bound> {
