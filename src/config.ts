@@ -48,6 +48,9 @@ export const Environment = Type.Object({
   POSTGRESQL_PUBLIC_HOST: Type.Optional(Type.String({ description: 'host that bindings are told' })),
   POSTGRESQL_PUBLIC_PORT: Type.Optional(Port({ minimum: 1, description: 'port that bindings are told' })),
   POSTGRESQL_CA_FILE: Type.Optional(Type.String({ description: "CA of the tenants' server" })),
+  POSTGRESQL_BACKUP_COMMAND: Type.Optional(
+    Type.String({ description: "run before a tenant's database is dropped; when it fails the database is kept" })
+  ),
   LOG_LEVEL: Type.Union(
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map((level) => Type.Literal(level)),
     { default: 'info', description: 'least level that is logged' }

@@ -185,7 +185,8 @@ function tenantsServer(config: Environment, postgres: EmbeddedPostgres | undefin
   const common = {
     publicHost: config.POSTGRESQL_PUBLIC_HOST,
     publicPort: config.POSTGRESQL_PUBLIC_PORT,
-    caFile: config.POSTGRESQL_CA_FILE
+    caFile: config.POSTGRESQL_CA_FILE,
+    backupCommand: config.POSTGRESQL_BACKUP_COMMAND
   }
   if (config.POSTGRESQL_ADMIN_URL !== undefined) return { ...common, adminUrl: config.POSTGRESQL_ADMIN_URL }
   if (postgres === undefined) return undefined

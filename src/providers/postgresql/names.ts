@@ -6,8 +6,8 @@ import { BindingRole } from './options.ts'
 
 const Token = Type.String({ pattern: '^[a-z2-7]{20}$' })
 
-/** What an instance keeps: the token that all its names carry. */
-export const InstanceState = Type.Object({ token: Token })
+/** What an instance keeps: the token that all its names carry, and whether its last state has been saved. */
+export const InstanceState = Type.Object({ token: Token, backedUp: Type.Optional(Type.Boolean()) })
 export type InstanceState = Static<typeof InstanceState>
 
 /** What a binding keeps. The password is here before it is on the server, so that a repeated bind answers the same. */
@@ -35,7 +35,7 @@ export interface InstanceNames {
 }
 
 /** The names that go with a token. */
-export function instanceNames({ token }: InstanceState): InstanceNames {
+export function instanceNames({ token }: Pick<InstanceState, 'token'>): InstanceNames {
   return {
     token,
     database: `osb_d_${token}`,

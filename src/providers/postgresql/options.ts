@@ -16,6 +16,11 @@ export interface PostgresqlProviderOptions {
   publicPort?: number | undefined
   /** PEM file of the authority that signed the server's certificate; with it bindings get `sslmode=verify-full`. */
   caFile?: string | undefined
+  /**
+   * Run by a shell before a database is dropped, with `PGHOST`, `PGPORT`, `PGUSER`, `PGPASSWORD`, `PGDATABASE`, `PGSSLMODE` and
+   * `OSB_INSTANCE_ID`. When it fails the database is kept, and the deprovision has failed. Default: none.
+   */
+  backupCommand?: string | undefined
   /** The credentials' `provider`. Default `fastify-open-service-broker`. */
   brokerName?: string | undefined
   /** The broker's own state database when it is on this server: tenants are kept out of it. */

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../../schemas/common.ts'
 import type { Bound, Provisioned, ServiceProvider, Task } from '../../core/provider.ts'
 import { attempt, NamesTaken } from './attempt.ts'
+import { backUp } from './backup.ts'
 import { createLogin, removeLogin } from './bindings.ts'
 import { describeBinding } from './credentials.ts'
 import { installExtensions, requireAvailable, wantedExtensions } from './extensions.ts'
@@ -69,15 +70,25 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     },
 
     async deprovision(task): Promise<void> {
-      const state = readInstanceState(task.state)
+      let state = readInstanceState(task.state)
       // The state is kept before the first statement: without it nothing was made
       if (state === undefined) return
-      await task.progress('Removing the database.')
+      const { token } = state
+      const { backupCommand } = options
       await attempt(server, task, {
-        subject: () => state.token,
-        save: () => task.saveState(state),
+        subject: () => token,
+        save: () => task.saveState({ ...state }),
         endsBindings: true,
-        run: (maintenance) => removeInstance({ server, maintenance, names: instanceNames(state) })
+        run: async (maintenance) => {
+          const place = { server, maintenance, names: instanceNames({ token }) }
+          if (backupCommand !== undefined && state?.backedUp !== true) {
+            await backUp(place, backupCommand, task)
+            state = { token, backedUp: true }
+            await task.saveState(state)
+          }
+          await task.progress('Removing the database.')
+          await removeInstance(place)
+        }
       })
     },
 

@@ -45,7 +45,8 @@ test('options: defaults fill in, and what is unknown or misshapen is refused', (
     connection_limit: 10,
     statement_timeout: '0',
     idle_in_transaction_session_timeout: '60s',
-    work_mem: '8MB'
+    work_mem: '8MB',
+    extensions: []
   })
   for (const wrong of [
     { connection_limit: 0 },
