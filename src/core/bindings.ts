@@ -126,6 +126,8 @@ export class Bindings {
       const manner = entry === undefined ? mannerOf(this.#operations, instance) : bindManner(entry)
       requireAsync(call, manner)
       const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
+      // It has expired, and is being revoked: that removes nothing.
+      if (unfinished?.internal === true && binding.status === 'ready') return waitForUndo(this.#operations, unfinished)
       if (unfinished?.kind === 'unbind') {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? { kind: 'done', body: {} } : accepted(joined.operation)

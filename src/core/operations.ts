@@ -8,6 +8,7 @@ import { findOrphans } from './reconcile.ts'
 import type { Execution, Runner } from './runner.ts'
 import { LEASE_MS, type OperationRecord, type Start, type StartResult } from './store.ts'
 import { failedFinish, Undo } from './undo.ts'
+import { repairInstances, revokeExpired, watchInstances } from './upkeep.ts'
 
 export interface OperationsOptions extends Stage {
   readonly runner: Runner
@@ -65,8 +66,9 @@ export class Operations {
     await this.options.runner.start(
       (operationId, signal) => this.execute(operationId, signal),
       [
-        { name: 'operations', run: () => this.forget() },
-        { name: 'orphans', run: () => this.reconcile() }
+        { name: 'operations', every: 'hour', run: () => this.forget() },
+        { name: 'repair', every: 'hour', run: () => this.reconcile() },
+        { name: 'watch', every: 'minute', run: () => this.watch() }
       ]
     )
     this.#sweeper = setInterval(() => this.#sweepQuietly(), SWEEP_MS).unref()
@@ -225,9 +227,23 @@ export class Operations {
     if (forgotten > 0) this.options.log.info({ forgotten }, 'forgot old operations')
   }
 
-  /** Reports what the providers hold and the store does not know, and the other way round. */
+  /** Revokes what has expired, and lets the providers look over their instances. */
+  async watch(): Promise<void> {
+    const { log } = this.options
+    const revoked = await revokeExpired(this)
+    if (revoked > 0) log.info({ revoked }, 'revoking bindings that have expired')
+    await watchInstances(this.options, { log, signal: this.#ending.signal })
+  }
+
+  /**
+   * Heals what differs from what was agreed, and reports it; reports what the providers hold and the store does not know, and
+   * the other way round.
+   */
   async reconcile(): Promise<void> {
     const { store, providers, log } = this.options
+    for await (const finding of repairInstances(this.options, { log, heal: true, signal: this.#ending.signal })) {
+      log.warn({ finding }, finding.healed ? 'healed an instance' : 'an instance is not as it was agreed')
+    }
     for (const orphan of await findOrphans(store, providers.values())) log.warn({ orphan }, 'found an orphan')
   }
 

@@ -147,7 +147,9 @@ async function performUnbind(stage: Stage, attempt: Attempt, instance: InstanceR
   const binding = await bindingOf(stage, attempt.operation)
   if (binding === undefined) return { state: 'succeeded' }
   await unbind(stage, attempt, instance, binding)
-  return { state: 'succeeded', binding: 'remove' }
+  // Nobody asked for it: the binding has expired, and the platform still believes in it.
+  const expired = attempt.operation.internal && binding.status === 'ready'
+  return { state: 'succeeded', binding: expired ? { revokedAt: new Date() } : 'remove' }
 }
 
 async function unbind(stage: Stage, attempt: Attempt, instance: InstanceRecord, binding: BindingRecord): Promise<void> {

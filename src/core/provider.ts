@@ -48,6 +48,91 @@ export interface ServiceProvider {
   health?(): Promise<void>
   /** Lets the reconciler compare what is outside with what the broker believes. */
   readonly inventory?: Inventory
+  /**
+   * Looks over all instances, about every minute on one of the replicas: for what must not wait, such as a quota that is used
+   * up. It runs beside operations; before it changes an instance it keeps them out and reads it anew with `refresh`.
+   */
+  watch?(round: WatchRound): Promise<void>
+  /**
+   * Compares an instance with what was agreed, about every hour on one of the replicas and when an operator asks, and heals what
+   * differs where `heal` is set. It runs beside operations, as {@link ServiceProvider.watch} does.
+   */
+  repair?(task: RepairTask): Promise<readonly Finding[]>
+  /** What the instance uses of what it may use; for its owner. */
+  describe?(task: DescribeTask): Promise<Description>
+}
+
+/** An instance that was made to the end, with its bindings. */
+export interface StandingInstance {
+  readonly instanceId: string
+  /** The `x-broker.options` of its plan, as the catalog has them now. */
+  readonly options: JsonObject
+  readonly parameters: JsonObject
+  readonly state: JsonObject
+  readonly bindings: readonly StandingBinding[]
+}
+
+/** A binding of a {@link StandingInstance}. */
+export interface StandingBinding {
+  readonly bindingId: string
+  readonly parameters: JsonObject
+  readonly state: JsonObject
+  /** It was made to the end, has not expired, and no operation on it is unfinished. */
+  readonly settled: boolean
+}
+
+/** What {@link ServiceProvider.watch} and {@link ServiceProvider.repair} have to look after instances with. */
+export interface Upkeep {
+  /** The instance as it is now; undefined when it is gone, or an operation on it is unfinished. */
+  refresh(instanceId: string): Promise<StandingInstance | undefined>
+  /** Aborts when the process ends. */
+  readonly signal: AbortSignal
+  readonly log: TaskLog
+}
+
+/** One round of {@link ServiceProvider.watch}. */
+export interface WatchRound extends Upkeep {
+  /** All instances of the provider whose plan is in the catalog. */
+  instances(): AsyncIterable<StandingInstance>
+}
+
+/** What {@link ServiceProvider.repair} is given. */
+export interface RepairTask extends Upkeep {
+  readonly instance: StandingInstance
+  /** Whether to change anything. */
+  readonly heal: boolean
+}
+
+/** Something about an instance that is not as it was agreed. */
+export interface Finding {
+  /** The provider's name of it, as in its inventory. */
+  readonly resource: string
+  /** What is different, without secrets: "its password was changed". */
+  readonly finding: string
+  readonly healed: boolean
+}
+
+/** What {@link ServiceProvider.describe} is given. */
+export interface DescribeTask extends Pick<StandingInstance, 'instanceId' | 'options' | 'parameters' | 'state'> {
+  readonly signal: AbortSignal
+  readonly log: TaskLog
+}
+
+/** What an instance uses of what it may use. */
+export interface Description {
+  readonly measures: readonly Measure[]
+  /** What the owner has to know at once, such as a quota that is used up. */
+  readonly notice?: string
+}
+
+/** One figure of a {@link Description}. */
+export interface Measure {
+  /** `storage`, `connections`, … */
+  readonly name: string
+  readonly unit: 'bytes' | 'count'
+  readonly used: number
+  /** Absent where there is none. */
+  readonly limit?: number
 }
 
 /** What of a provider's making is outside, by names that mean something to an operator. */

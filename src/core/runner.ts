@@ -13,9 +13,10 @@ export type Execution = 'done' | 'retry' | 'held' | 'handed-back'
  */
 export type Execute = (operationId: string, signal: AbortSignal) => Promise<Execution>
 
-/** Work that is to be done every hour, by one replica. */
+/** Work that is to be done again and again, by one replica. */
 export interface Sweep {
   readonly name: string
+  readonly every: 'minute' | 'hour'
   run(): Promise<void>
 }
 
@@ -23,7 +24,7 @@ export interface Sweep {
 export interface Runner {
   /** Hands over an operation in the transaction that writes it. */
   readonly enqueue: Enqueue
-  /** Begins to execute what is enqueued, what was left unfinished before included, and to sweep every hour. */
+  /** Begins to execute what is enqueued, what was left unfinished before included, and to sweep. */
   start(execute: Execute, sweeps: readonly Sweep[]): Promise<void>
   /** Takes no more work, aborts what runs and waits until it has let go. Requests may still enqueue. */
   stop(): Promise<void>

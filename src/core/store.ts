@@ -64,13 +64,21 @@ export interface BindingRecord {
   /** The provider's saved state; encrypted at rest. */
   state?: JsonObject
   expiresAt?: Date
+  /** When the broker itself revoked the credentials, because they had expired. The platform still has to unbind. */
+  revokedAt?: Date
   createdAt: Date
   updatedAt: Date
 }
 
-/** What the reconciler needs to know of an instance, or with `bindingId` of a binding. */
-export type StoredResource = Pick<InstanceRecord, 'instanceId' | 'status' | 'state'> &
-  Partial<Pick<BindingRecord, 'bindingId'>>
+/** What upkeep needs to know of an instance, or with `bindingId` of a binding. */
+export type StoredResource = Pick<
+  InstanceRecord,
+  'instanceId' | 'serviceId' | 'planId' | 'parameters' | 'status' | 'state'
+> &
+  Partial<Pick<BindingRecord, 'bindingId' | 'revokedAt'>>
+
+/** A binding whose time is up, and whose credentials have not been revoked. */
+export type ExpiredBinding = Pick<BindingRecord, 'instanceId' | 'bindingId' | 'platform'>
 
 /** What an update asks for, applied to the instance in one step when it succeeds. */
 export interface UpdateTarget {
@@ -196,7 +204,12 @@ export interface Store {
   /** Ids of the plans that instances live on, for the check of a catalog reload. */
   plansInUse(): Promise<{ serviceId: string; planId: string }[]>
 
-  /** Every instance and binding of a provider, for the reconciler. */
+  /** The newest operations of an instance and its bindings that are not internal, newest first. */
+  recentOperations(instanceId: string, limit: number): Promise<OperationRecord[]>
+  /** Ready bindings that have expired, are not revoked, and have no unfinished operation. */
+  expiredBindings(): Promise<ExpiredBinding[]>
+
+  /** Every instance of a provider, each followed by its bindings. */
   listResources(provider: string): AsyncIterable<StoredResource>
 
   /**

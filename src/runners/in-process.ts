@@ -6,7 +6,7 @@ import { backoffMs } from './backoff.ts'
 
 /** How soon an operation that another worker holds is looked at again. */
 const HELD_MS = 50
-const HOUR_MS = 3_600_000
+const INTERVALS_MS = { minute: 60_000, hour: 3_600_000 } as const
 
 /**
  * Executes operations in this process, for the memory store: what is enqueued is lost when the process ends, as the
@@ -30,9 +30,15 @@ export class InProcessRunner implements Runner {
   }
 
   async start(execute: Execute, sweeps: readonly Sweep[]): Promise<void> {
-    this.#sweepers = sweeps.map(({ name, run }) => {
-      const sweep = () => run().catch((error: unknown) => this.#log.warn({ err: error, sweep: name }, 'a sweep failed'))
-      return setInterval(sweep, HOUR_MS).unref()
+    this.#sweepers = sweeps.map(({ name, every, run }) => {
+      let running = false
+      const sweep = async () => {
+        if (running) return
+        running = true
+        await run().catch((error: unknown) => this.#log.warn({ err: error, sweep: name }, 'a sweep failed'))
+        running = false
+      }
+      return setInterval(sweep, INTERVALS_MS[every]).unref()
     })
     this.#execute = execute
     for (const operationId of this.#waiting) this.#begin(operationId, execute)

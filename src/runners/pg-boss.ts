@@ -33,6 +33,7 @@ const POLL_SECONDS = 1
 /** All workers but the first are woken, by a notification or by a busy neighbour. */
 const IDLE_POLL_SECONDS = 30
 const SWEEP_POLL_SECONDS = 30
+const SCHEDULES = { minute: '* * * * *', hour: '17 * * * *' } as const
 /** How soon, and for how long, an operation is looked at again that another worker still holds. */
 const HELD_MS = 100
 const HELD_FOR_MS = 12_000
@@ -91,7 +92,7 @@ export class PgBossRunner implements Runner {
     try {
       await this.#boss.start()
       await this.#createQueue()
-      for (const sweep of sweeps) await this.#sweepHourly(sweep)
+      for (const sweep of sweeps) await this.#schedule(sweep)
       for (let index = 0; index < this.#concurrency; index += 1) await this.#addWorker(index, execute)
       this.#started = true
     } catch (error) {
@@ -115,12 +116,21 @@ export class PgBossRunner implements Runner {
     this.#workers.push(worker)
   }
 
-  /** Every replica schedules it; pg-boss sends one job an hour. */
-  async #sweepHourly({ name, run }: Sweep): Promise<void> {
+  /** Every replica schedules it; pg-boss sends one job each time, and none while one is waiting or runs. */
+  async #schedule({ name, every, run }: Sweep): Promise<void> {
     const queue = `sweep-${name}`
-    if ((await this.#boss.getQueue(queue)) === null) await this.#boss.createQueue(queue, { policy: 'short' })
-    await this.#boss.work(queue, { pollingIntervalSeconds: SWEEP_POLL_SECONDS }, run)
-    await this.#boss.schedule(queue, '17 * * * *')
+    const options = {
+      policy: 'exclusive',
+      heartbeatSeconds: HEARTBEAT_SECONDS,
+      expireInSeconds: EXPIRE_SECONDS
+    } as const
+    if ((await this.#boss.getQueue(queue)) === null) await this.#boss.createQueue(queue, options)
+    await this.#boss.work(
+      queue,
+      { pollingIntervalSeconds: SWEEP_POLL_SECONDS, heartbeatRefreshSeconds: HEARTBEAT_SECONDS / 3 },
+      run
+    )
+    await this.#boss.schedule(queue, SCHEDULES[every])
   }
 
   async stop(): Promise<void> {

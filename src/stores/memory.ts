@@ -5,6 +5,7 @@ import {
   type Claim,
   type ClaimResult,
   type Enqueue,
+  type ExpiredBinding,
   type Finish,
   type InstanceRecord,
   LEASE_MS,
@@ -166,11 +167,29 @@ export class MemoryStore implements Store {
     return true
   }
 
+  async recentOperations(instanceId: string, limit: number): Promise<OperationRecord[]> {
+    const all = [...this.#tables.operations.values()].reverse()
+    const matching = all.filter((operation) => operation.instanceId === instanceId && !operation.internal)
+    return structuredClone(matching.slice(0, limit))
+  }
+
+  async expiredBindings(): Promise<ExpiredBinding[]> {
+    const now = this.#now()
+    const expired = ({ status, expiresAt, revokedAt, ...ids }: BindingRecord) =>
+      status === 'ready' &&
+      expiresAt !== undefined &&
+      expiresAt <= now &&
+      revokedAt === undefined &&
+      !this.#tables.unfinished.has(resourceKey(ids))
+    const all = [...this.#tables.bindings.values()].flatMap((bindings) => [...bindings.values()])
+    return all.filter(expired).map(({ instanceId, bindingId, platform }) => ({ instanceId, bindingId, platform }))
+  }
+
   async *listResources(provider: string): AsyncGenerator<StoredResource> {
-    for (const { instanceId, status, state, provider: maker } of [...this.#tables.instances.values()]) {
+    for (const { provider: maker, ...instance } of [...this.#tables.instances.values()]) {
       if (maker !== provider) continue
-      yield structuredClone({ instanceId, status, ...(state === undefined ? {} : { state }) })
-      for (const binding of await this.listBindings(instanceId)) yield binding
+      yield structuredClone(instance)
+      for (const binding of await this.listBindings(instance.instanceId)) yield binding
     }
   }
 

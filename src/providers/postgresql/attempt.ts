@@ -1,13 +1,13 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Task, Unavailable } from '../../core/provider.ts'
 import { faultOf, logFault } from './faults.ts'
-import type { AdminServer } from './server.ts'
+import { type AdminServer, OF_ADMIN } from './server.ts'
 import { type Session, unlessAborted, type Work } from './session.ts'
 
 /** What a task does on the server, from its beginning; every statement of it can be repeated. */
 export interface Attempt<T> {
-  /** Token of the instance, and of a binding its suffix as well. */
-  readonly subject: () => string
+  /** What it is about: an instance, or with the suffix a binding of it. */
+  readonly subject: () => { readonly token: string; readonly suffix?: string }
   /** Keeps the state; refused once another worker has taken the operation over. */
   readonly save: () => Promise<void>
   /** A removal of the instance ends the work on its bindings too. */
@@ -48,17 +48,28 @@ export async function attempt<T>(server: AdminServer, task: Task, work: Attempt<
 
 async function runOnce<T>(server: AdminServer, task: Task, { subject, save, endsBindings, run }: Attempt<T>) {
   await unlessAborted(server.ready(), task.signal)
-  const work: Work = { applicationName: `osb:${subject()}`, signal: task.signal, log: task.log }
+  const { token, suffix } = subject()
+  const applicationName = suffix === undefined ? `osb:${token}` : `osb:${token}_${suffix}`
+  const work: Work = { applicationName, signal: task.signal, log: task.log }
   const maintenance = await server.openMaintenance(work)
   try {
     // In this order: the session can be seen by later attempts before we learn that we are the latest. A worker that
     // froze anywhere is then either refused here, or has its session ended by the one that took over.
     await save()
     await endOlderSessions(maintenance, endsBindings ?? false)
+    await maintenance.query('SELECT pg_advisory_lock_shared(hashtextextended($1, 0))', [lockName(token)])
     return await run(maintenance)
   } finally {
     await maintenance.close()
   }
+}
+
+/**
+ * Names the lock that tasks on an instance share, and that upkeep of the instance takes alone: what an unbind is taking away
+ * must not be put back beside it. It is the session's, and ends with it.
+ */
+export function lockName(token: string): string {
+  return `osb:${token}`
 }
 
 const ROUNDS = 10
@@ -69,7 +80,7 @@ async function endOlderSessions(maintenance: Session, bindingsToo: boolean): Pro
     const ended = await maintenance.query(
       `SELECT pid, pg_terminate_backend(pid, 2000) FROM pg_stat_activity
        WHERE (application_name = $1 OR ($2 AND starts_with(application_name, $1 || '_')))
-         AND usename = current_user AND pid <> pg_backend_pid()`,
+         AND ${OF_ADMIN} AND pid <> pg_backend_pid()`,
       [name, bindingsToo]
     )
     if (ended.length === 0) return

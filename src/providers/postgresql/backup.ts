@@ -1,10 +1,10 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { Rejected, type Task } from '../../core/provider.ts'
-import type { AdminUrl } from './admin-url.ts'
 import type { Place } from './instances.ts'
 import { quoteIdentifier } from './quoting.ts'
 import { disableLogin, loginsOf } from './roles.ts'
+import type { AdminServer } from './server.ts'
 
 /** So much of what a command says is logged. */
 const SAID_CHARACTERS = 4_000
@@ -24,7 +24,7 @@ export async function backUp({ server, maintenance, names }: Place, command: str
   await task.progress('Backing up the database.')
   for (const login of await loginsOf(maintenance, names)) await disableLogin(maintenance, names, login)
   await maintenance.query(`ALTER DATABASE ${quoteIdentifier(names.database)} ALLOW_CONNECTIONS true`)
-  const settings = connectionSettings(server.url, names.database)
+  const settings = connectionSettings(server, names.database)
   const { code, said } = await run(command, { ...settings, OSB_INSTANCE_ID: task.instanceId }, task.signal)
   if (code === 0) return
   task.log.error({ code, said: said.replaceAll(settings.PGPASSWORD || '\0', '(password)') }, 'The backup failed.')
@@ -32,7 +32,7 @@ export async function backUp({ server, maintenance, names }: Place, command: str
 }
 
 /** What libpq reads, and every program that is built on it. */
-function connectionSettings(admin: AdminUrl, database: string) {
+function connectionSettings({ url: admin, startupOptions }: AdminServer, database: string) {
   const url = new URL(admin.toDatabase(database))
   const parameter = (name: string) => url.searchParams.get(name) ?? ''
   const { hostname } = url
@@ -42,6 +42,7 @@ function connectionSettings(admin: AdminUrl, database: string) {
     PGUSER: decodeURIComponent(url.username) || parameter('user'),
     PGPASSWORD: decodeURIComponent(url.password) || parameter('password'),
     PGDATABASE: database,
+    PGOPTIONS: startupOptions,
     ...(parameter('sslmode') === '' ? {} : { PGSSLMODE: parameter('sslmode') }),
     ...(parameter('sslrootcert') === '' ? {} : { PGSSLROOTCERT: parameter('sslrootcert') })
   }

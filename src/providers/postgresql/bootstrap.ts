@@ -23,6 +23,10 @@ const TRIES = 5
 /** What the server said of itself. */
 export interface ServerFacts {
   readonly tls: boolean
+  /** Whether the admin is a superuser. */
+  readonly superuser: boolean
+  /** `server_version_num` */
+  readonly version: number
 }
 
 interface Facts {
@@ -61,7 +65,7 @@ async function prepare(pool: Pool, stateDatabase: string | undefined): Promise<S
   refuseUnfit(facts)
   await createTenants(pool, facts)
   await closeToTenants(pool, stateDatabase)
-  return { tls: facts.tls }
+  return { tls: facts.tls, superuser: facts.superuser, version: facts.version }
 }
 
 /** @throws {ServerUnfit} when the server is too old or the admin's rights do not suffice */

@@ -1,11 +1,21 @@
 import { readFile } from 'node:fs/promises'
 import type { JsonObject } from '../../../schemas/common.ts'
 import type { BindTask, Bound } from '../../core/provider.ts'
-import { type BindingState, instanceNames, loginName } from './names.ts'
-import type { PostgresqlProviderOptions } from './options.ts'
+import { type BindingState, loginName } from './names.ts'
+import type { PostgresqlProviderSettings } from './options.ts'
 import type { AdminServer } from './server.ts'
 
 const DEFAULT_BROKER_NAME = 'fastify-open-service-broker'
+
+/** What the description of a binding is made of. */
+export interface Described {
+  readonly task: Pick<BindTask, 'context' | 'endpoints'>
+  readonly binding: BindingState
+  /** Name of the database. */
+  readonly database: string
+  /** Whether the server speaks TLS. */
+  readonly tls: boolean
+}
 
 /**
  * What a binding is told. The keys serve many readers, each under the name it looks for (`docs/postgresql.md`); the
@@ -13,16 +23,14 @@ const DEFAULT_BROKER_NAME = 'fastify-open-service-broker'
  */
 export async function describeBinding(
   server: AdminServer,
-  options: PostgresqlProviderOptions,
-  { task, binding, tls }: { task: Pick<BindTask, 'context' | 'endpoints'>; binding: BindingState; tls: boolean }
+  { brokerName = DEFAULT_BROKER_NAME }: PostgresqlProviderSettings,
+  { task, binding, database, tls }: Described
 ): Promise<Bound> {
-  const host = options.publicHost ?? server.url.host
-  const port = options.publicPort ?? server.url.port
-  const certificate = tls && options.caFile !== undefined ? await readFile(options.caFile, 'utf8') : undefined
+  const { publicHost: host = server.url.host, publicPort: port = server.url.port, caFile } = server.options
+  const certificate = tls && caFile !== undefined ? await readFile(caFile, 'utf8') : undefined
   const sslmode = sslModeOf(tls, certificate !== undefined)
-  const { database } = instanceNames(binding)
   const username = loginName(binding)
-  const { password } = binding
+  const { password, validity } = binding
   const place = `${host.includes(':') ? `[${host}]` : host}:${port}/${database}`
   const credentials: JsonObject = {
     uri: `postgresql://${username}:${password}@${place}?sslmode=${sslmode}`,
@@ -42,12 +50,18 @@ export async function describeBinding(
     sslmode,
     ...(certificate === undefined ? {} : certificateKeys(certificate, task.context.platform)),
     type: 'postgresql',
-    provider: options.brokerName ?? DEFAULT_BROKER_NAME,
+    provider: brokerName,
     role: binding.role,
     read_only: binding.role === 'reader'
   }
   const endpoints = [{ host, ports: [String(port)], protocol: 'tcp' as const }]
-  return task.endpoints ? { credentials, endpoints } : { credentials }
+  return {
+    credentials,
+    ...(task.endpoints ? { endpoints } : {}),
+    ...(validity === undefined
+      ? {}
+      : { metadata: { expires_at: validity.expiresAt, renew_before: validity.renewBefore } })
+  }
 }
 
 /**

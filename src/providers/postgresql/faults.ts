@@ -42,7 +42,8 @@ const faults = new Map<string, Fault>([
   ...entries(full, '53300'),
   ...entries(locked, '55P03'),
   ...entries(exhausted, '53'),
-  ...entries(refused, '28'),
+  // 22023: the group that the admin is to act as does not exist
+  ...entries(refused, '28 22023'),
   ...entries(forbidden, '42501'),
   ...entries(slow, '57014')
 ])

@@ -1,2 +1,3 @@
-export { PlanOptions, type PostgresqlProviderOptions } from './options.ts'
+export type { PostgresqlProviderOptions, PostgresqlProviderSettings, PostgresqlServer } from './options.ts'
+export { PlanOptions } from './plan-options.ts'
 export { postgresqlProvider } from './provider.ts'

@@ -2,7 +2,7 @@ import { Rejected } from '../../core/provider.ts'
 import { NamesTaken } from './attempt.ts'
 import { installExtensions } from './extensions.ts'
 import type { InstanceNames } from './names.ts'
-import type { PlanOptions } from './options.ts'
+import type { PlanOptions } from './plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
 import { createRoles, joinRole } from './roles.ts'
 import type { AdminServer } from './server.ts'
@@ -69,27 +69,39 @@ export async function applyPlan(maintenance: Session, names: InstanceNames, opti
   )
 }
 
+/** What `usability` answers of a database that its storage quota has closed. */
+export const FULL = 'The service instance has used up its storage and is closed. Update it to a plan with more.'
+
 /**
  * @throws {Rejected} 500 when the database is gone or being removed: nothing that the platform could do with 404 or
- * 410 would be right, and trying again does not bring it back
+ * 410 would be right, and trying again does not bring it back; 400 when its storage is used up
  */
 export async function requireUsable(maintenance: Session, names: InstanceNames): Promise<void> {
   const usable = await usability(maintenance, names)
+  if (usable === 'full') throw new Rejected(400, FULL)
+  if (usable !== 'open') requireThere(usable)
+}
+
+/** @throws {Rejected} 500 when the database is gone or being removed */
+export function requireThere(usable: Usability): void {
   if (usable === 'gone') throw new Rejected(500, 'The database of this service instance no longer exists.')
   if (usable === 'closed') throw new Rejected(500, 'The database of this service instance is closed.')
 }
 
+/** `closed`: a removal did not end. `full`: it went on to grow when its storage was used up. */
+export type Usability = 'open' | 'full' | 'closed' | 'gone'
+
 /** A removal that did not end leaves the database closed, or invalid (-2) when it was interrupted. */
-export async function usability(
-  maintenance: Session,
-  { database }: InstanceNames
-): Promise<'open' | 'closed' | 'gone'> {
-  const [row] = await maintenance.query<{ open: boolean }>(
-    'SELECT datallowconn AND datconnlimit <> -2 AS open FROM pg_database WHERE datname = $1',
-    [database]
+export async function usability(maintenance: Session, { database, owner }: InstanceNames): Promise<Usability> {
+  const [row] = await maintenance.query<{ open: boolean; locked: boolean }>(
+    `SELECT datallowconn AND datconnlimit <> -2 AS open,
+            datconnlimit <> -2 AND EXISTS (SELECT FROM pg_roles WHERE rolname = $2 AND rolconnlimit >= 0) AS locked
+     FROM pg_database WHERE datname = $1`,
+    [database, owner]
   )
   if (row === undefined) return 'gone'
-  return row.open ? 'open' : 'closed'
+  if (row.open) return 'open'
+  return row.locked ? 'full' : 'closed'
 }
 
 /**

@@ -2,20 +2,33 @@ import { randomBytes } from 'node:crypto'
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import type { JsonObject } from '../../../schemas/common.ts'
-import { BindingRole } from './options.ts'
+import { BindingRole, DatabaseLabel } from './parameters.ts'
 
 const Token = Type.String({ pattern: '^[a-z2-7]{20}$' })
 
-/** What an instance keeps: the token that all its names carry, and whether its last state has been saved. */
-export const InstanceState = Type.Object({ token: Token, backedUp: Type.Optional(Type.Boolean()) })
+/** What an instance keeps. */
+export const InstanceState = Type.Object({
+  /** All its names carry it. */
+  token: Token,
+  /** What the user wants to find in the database's name. */
+  label: Type.Optional(DatabaseLabel),
+  /** Of the server that it is on; absent: the one of that time. */
+  server: Type.Optional(Type.String()),
+  /** Whether its last state has been saved. */
+  backedUp: Type.Optional(Type.Boolean())
+})
 export type InstanceState = Static<typeof InstanceState>
 
 /** What a binding keeps. The password is here before it is on the server, so that a repeated bind answers the same. */
 export const BindingState = Type.Object({
   token: Token,
+  /** As the instance's. */
+  server: Type.Optional(Type.String()),
   suffix: Type.String({ pattern: '^[a-z2-7]{10}$' }),
   password: Type.String({ pattern: '^[A-Za-z0-9_-]{32,}$' }),
-  role: BindingRole
+  role: BindingRole,
+  /** Of a login that does not work for ever; ISO 8601. */
+  validity: Type.Optional(Type.Object({ expiresAt: Type.String(), renewBefore: Type.String() }))
 })
 export type BindingState = Static<typeof BindingState>
 
@@ -34,11 +47,20 @@ export interface InstanceNames {
   readonly loginPrefix: string
 }
 
+/** The names that go with a token, as regular expressions of PostgreSQL. */
+export const NAME_PATTERNS = {
+  database: '^osb_d_[a-z2-7]{20}(_[a-z0-9_]+)?$',
+  /** Of owners, readers and logins. */
+  role: '^osb_([or]_[a-z2-7]{20}|b_[a-z2-7]{20}_[a-z2-7]{10})$',
+  /** Of owners and logins, which objects belong to. */
+  possessor: '^osb_(o_[a-z2-7]{20}|b_[a-z2-7]{20}_[a-z2-7]{10})$'
+} as const
+
 /** The names that go with a token. */
-export function instanceNames({ token }: Pick<InstanceState, 'token'>): InstanceNames {
+export function instanceNames({ token, label }: Pick<InstanceState, 'token' | 'label'>): InstanceNames {
   return {
     token,
-    database: `osb_d_${token}`,
+    database: label === undefined ? `osb_d_${token}` : `osb_d_${token}_${label}`,
     owner: `osb_o_${token}`,
     reader: `osb_r_${token}`,
     loginPrefix: `osb_b_${token}_`
@@ -51,14 +73,28 @@ export function loginName({ token, suffix }: Pick<BindingState, 'token' | 'suffi
 }
 
 /** State of a new instance. */
-export function newInstanceState(): InstanceState {
-  return { token: randomBase32(20) }
+export function newInstanceState(fields: Pick<InstanceState, 'server' | 'label'> = {}): InstanceState {
+  return { token: randomBase32(20), ...fields }
 }
 
 /** State of a new binding. */
-export function newBindingState(token: string, role: BindingRole): BindingState {
+export function newBindingState(
+  { token, server }: InstanceState,
+  { role, lifetimeMs }: { role: BindingRole; lifetimeMs?: number | undefined }
+): BindingState {
   // 32 bytes as base64url: 43 characters of [A-Za-z0-9_-], which no reader of a URI has to decode
-  return { token, suffix: randomBase32(10), password: randomBytes(32).toString('base64url'), role }
+  const password = randomBytes(32).toString('base64url')
+  const validity = lifetimeMs === undefined ? {} : { validity: validityOf(lifetimeMs) }
+  return { token, ...(server === undefined ? {} : { server }), suffix: randomBase32(10), password, role, ...validity }
+}
+
+/** The last fifth of the lifetime is for those who rotate. */
+function validityOf(lifetimeMs: number) {
+  const now = Date.now()
+  return {
+    expiresAt: new Date(now + lifetimeMs).toISOString(),
+    renewBefore: new Date(now + lifetimeMs * 0.8).toISOString()
+  }
 }
 
 /** @throws when the state is not one that this provider saved */

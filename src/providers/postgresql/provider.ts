@@ -1,12 +1,11 @@
-import type { JsonObject } from '../../../schemas/common.ts'
 import type { Bound, Provisioned, ServiceProvider, Task } from '../../core/provider.ts'
 import { attempt, NamesTaken } from './attempt.ts'
 import { backUp } from './backup.ts'
 import { createLogin, removeLogin } from './bindings.ts'
 import { describeBinding } from './credentials.ts'
 import { installExtensions, requireAvailable, wantedExtensions } from './extensions.ts'
-import { ServerUnfit } from './faults.ts'
-import { applyPlan, createInstance, requireUsable } from './instances.ts'
+import { applyPlan, createInstance } from './instances.ts'
+import { inventoryOf } from './inventory.ts'
 import {
   type InstanceState,
   instanceNames,
@@ -16,35 +15,48 @@ import {
   readBindingState,
   readInstanceState
 } from './names.ts'
-import { bindingRole, PlanOptionsSource, type PostgresqlProviderOptions, planOptions } from './options.ts'
+import { type PostgresqlProviderOptions, serversOf } from './options.ts'
+import { bindingRole, databaseLabel } from './parameters.ts'
+import { lifetimeMs, planOptions, planOptionsSource } from './plan-options.ts'
 import { removeInstance } from './removal.ts'
-import { AdminServer } from './server.ts'
+import { repairInstance } from './repair/repair.ts'
+import { Servers } from './servers.ts'
+import { whileOpen } from './storage/lock.ts'
+import { describeUsage, usageOf } from './storage/usage.ts'
+import { watchStorage } from './storage/watch.ts'
+import { requireUpdatable } from './update.ts'
 
 /**
- * Hands out databases of one PostgreSQL server (15.10, 16.6, 17.2, 18.0 or later). An instance is a database with a
+ * Hands out databases of PostgreSQL servers (15.10, 16.6, 17.2, 18.0 or later). An instance is a database with a
  * role that owns its objects; a binding is a login that acts as that role, or may only read. See `docs/postgresql.md`.
  */
 export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceProvider {
-  const server = new AdminServer(options)
+  const servers = new Servers(serversOf(options))
   return {
     name: 'postgresql',
     mode: 'either',
-    options: PlanOptionsSource,
+    options: planOptionsSource(servers.names),
 
     async provision(task): Promise<Provisioned> {
       const plan = planOptions(task.options)
       const extensions = wantedExtensions(task.parameters, plan, 400)
-      let state = readInstanceState(task.state) ?? newInstanceState()
+      const label = databaseLabel(task.parameters)
+      const chosen = async () => {
+        const server = await servers.emptiest(plan.servers, task)
+        return newInstanceState({ server: server.name, ...(label === undefined ? {} : { label }) })
+      }
+      let state = readInstanceState(task.state) ?? (await chosen())
+      const server = servers.of(state, task.log)
       await task.progress('Creating the database.')
       await attempt(server, task, {
-        subject: () => state.token,
+        subject: () => ({ token: state.token }),
         save: () => task.saveState(state),
         run: async (maintenance) => {
           try {
             await requireAvailable(maintenance, extensions)
             await createInstance({ server, maintenance, names: instanceNames(state) }, plan, extensions)
           } catch (error) {
-            if (error instanceof NamesTaken) state = newInstanceState()
+            if (error instanceof NamesTaken) state = { ...newInstanceState(), ...withoutToken(state) }
             throw error
           }
         }
@@ -56,14 +68,16 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       const plan = planOptions(task.options)
       const extensions = wantedExtensions(task.parameters, plan, 422)
       const state = requireState(task)
+      const server = servers.of(state, task.log)
       await attempt(server, task, {
-        subject: () => state.token,
+        subject: () => ({ token: state.token }),
         save: () => task.saveState(state),
         run: async (maintenance) => {
-          const names = instanceNames(state)
-          await requireUsable(maintenance, names)
-          await installExtensions({ server, maintenance, names }, extensions, 'later')
-          await applyPlan(maintenance, names, plan)
+          const place = { server, maintenance, names: instanceNames(state) }
+          const usable = await requireUpdatable(place, task, { plan, state })
+          const install = () => installExtensions(place, extensions, 'later')
+          await (usable === 'full' ? whileOpen(place, install) : install())
+          await applyPlan(maintenance, place.names, plan)
         }
       })
       return {}
@@ -75,15 +89,16 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       if (state === undefined) return
       const { token } = state
       const { backupCommand } = options
+      const server = servers.of(state, task.log)
       await attempt(server, task, {
-        subject: () => token,
+        subject: () => ({ token }),
         save: () => task.saveState({ ...state }),
         endsBindings: true,
         run: async (maintenance) => {
-          const place = { server, maintenance, names: instanceNames({ token }) }
+          const place = { server, maintenance, names: instanceNames({ ...state, token }) }
           if (backupCommand !== undefined && state?.backedUp !== true) {
             await backUp(place, backupCommand, task)
-            state = { token, backedUp: true }
+            state = { ...state, token, backedUp: true }
             await task.saveState(state)
           }
           await task.progress('Removing the database.')
@@ -94,54 +109,55 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
 
     async bind(task): Promise<Bound> {
       const plan = planOptions(task.options)
-      const { token } = requireState(task.instance)
-      const binding = readBindingState(task.state) ?? newBindingState(token, bindingRole(task.parameters))
+      const instance = requireState(task.instance)
+      const role = bindingRole(task.parameters)
+      const binding = readBindingState(task.state) ?? newBindingState(instance, { role, lifetimeMs: lifetimeMs(plan) })
+      const server = servers.of(instance, task.log)
+      const names = instanceNames(instance)
       await attempt(server, task, {
-        subject: () => `${binding.token}_${binding.suffix}`,
+        subject: () => binding,
         save: () => task.saveState(binding),
-        run: (maintenance) => createLogin({ server, maintenance, names: instanceNames(binding) }, binding, plan)
+        run: (maintenance) => createLogin({ server, maintenance, names }, binding, plan)
       })
       const { tls } = await server.ready()
-      return describeBinding(server, options, { task, binding, tls })
+      return describeBinding(server, options, { task, binding, database: names.database, tls })
     },
 
     async unbind(task): Promise<void> {
       const binding = readBindingState(task.state)
       if (binding === undefined) return
+      const instance = requireState(task.instance)
+      const server = servers.of(instance, task.log)
+      const names = instanceNames(instance)
       await attempt(server, task, {
-        subject: () => `${binding.token}_${binding.suffix}`,
+        subject: () => binding,
         save: () => task.saveState(binding),
-        run: (maintenance) => {
-          return removeLogin({ server, maintenance, names: instanceNames(binding) }, loginName(binding))
-        }
+        run: (maintenance) => removeLogin({ server, maintenance, names }, loginName(binding))
       })
     },
 
-    async start(): Promise<void> {
-      try {
-        await server.ready()
-      } catch (error) {
-        // A server that is down comes up later, and tasks try it anew; one that is unfit stays so
-        if (error instanceof ServerUnfit) throw error
-      }
-    },
+    start: () => servers.start(),
+    stop: () => servers.close(),
+    health: () => servers.ping(),
+    inventory: inventoryOf(servers),
+    watch: (round) => watchStorage(servers, round),
+    repair: (task) => repairInstance(servers, task),
 
-    stop: () => server.close(),
-    health: () => server.ping(),
-    inventory: { list: () => server.listNames(), namesOf }
+    async describe(task) {
+      const state = requireState(task)
+      const server = servers.of(state, task.log)
+      await server.ready()
+      const names = instanceNames(state)
+      const usage = (await usageOf({ query: server.read.bind(server) }, [names])).get(names.database)
+      if (usage === undefined)
+        return { measures: [], notice: 'The database of this service instance no longer exists.' }
+      return describeUsage(usage, planOptions(task.options))
+    }
   }
 }
 
-/** As `AdminServer.listNames` names them. */
-function namesOf(kind: 'instance' | 'binding', state: JsonObject): string[] {
-  if (kind === 'binding') {
-    const binding = readBindingState(state)
-    return binding === undefined ? [] : [`role ${loginName(binding)}`]
-  }
-  const instance = readInstanceState(state)
-  if (instance === undefined) return []
-  const { database, owner, reader } = instanceNames(instance)
-  return [`database ${database}`, `role ${owner}`, `role ${reader}`]
+function withoutToken({ token: _, ...rest }: InstanceState): Omit<InstanceState, 'token'> {
+  return rest
 }
 
 function requireState({ state }: Pick<Task, 'state'>): InstanceState {

@@ -1,5 +1,5 @@
 import { codeOf } from './faults.ts'
-import type { InstanceNames } from './names.ts'
+import { type InstanceNames, NAME_PATTERNS } from './names.ts'
 import { quoteIdentifier } from './quoting.ts'
 import type { AdminServer } from './server.ts'
 import type { Session } from './session.ts'
@@ -66,7 +66,11 @@ export async function disableLogin(maintenance: Session, names: InstanceNames, l
 
 const ROUNDS = 10
 
-async function endSessions(maintenance: Session, login: string): Promise<void> {
+/**
+ * Ends the sessions of a login.
+ * @throws when they do not end
+ */
+export async function endSessions(maintenance: Session, login: string): Promise<void> {
   for (let round = 0; round < ROUNDS; round++) {
     const ended = await maintenance.query(
       `SELECT pid, pg_terminate_backend(pid, 2000) AS ended FROM pg_stat_activity
@@ -138,11 +142,11 @@ async function joinOwnersIn(maintenance: Session, database: string): Promise<voi
              JOIN pg_database d ON d.oid = s.dbid AND d.datname = $1
              JOIN pg_roles g ON g.oid = s.refobjid
            WHERE s.refclassid = 'pg_authid'::regclass AND s.deptype = 'o'
-             AND g.rolname ~ '^osb_(o_[a-z2-7]{20}|b_[a-z2-7]{20}_[a-z2-7]{10})$'
+             AND g.rolname ~ $2
              AND NOT EXISTS (SELECT FROM pg_auth_members am JOIN pg_roles me ON me.oid = am.member
                WHERE am.roleid = g.oid AND me.rolname = current_user
                  AND (current_setting('server_version_num')::int < 160000 OR am.grantor = me.oid))) r
      JOIN pg_roles me ON me.rolname = current_user AND NOT me.rolsuper`,
-    [database]
+    [database, NAME_PATTERNS.possessor]
   )
 }

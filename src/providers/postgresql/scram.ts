@@ -1,4 +1,4 @@
-import { createHash, createHmac, pbkdf2, randomBytes } from 'node:crypto'
+import { createHash, createHmac, pbkdf2, randomBytes, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 
 const derive = promisify(pbkdf2)
@@ -18,4 +18,16 @@ export async function scramVerifier(password: string): Promise<string> {
   const storedKey = createHash('sha256').update(clientKey).digest('base64')
   const serverKey = createHmac('sha256', salted).update('Server Key').digest('base64')
   return `SCRAM-SHA-256$${ITERATIONS}:${salt.toString('base64')}$${storedKey}:${serverKey}`
+}
+
+const VERIFIER = /^SCRAM-SHA-256\$(\d+):([A-Za-z0-9+/=]+)\$([A-Za-z0-9+/=]+):[A-Za-z0-9+/=]+$/
+
+/** Whether a stored verifier is of this password. */
+export async function isVerifierOf(verifier: string, password: string): Promise<boolean> {
+  const [, iterations, salt, stored] = VERIFIER.exec(verifier) ?? []
+  if (iterations === undefined || salt === undefined || stored === undefined) return false
+  const salted = await derive(password, Buffer.from(salt, 'base64'), Number(iterations), 32, 'sha256')
+  const clientKey = createHmac('sha256', salted).update('Client Key').digest()
+  const [expected, actual] = [createHash('sha256').update(clientKey).digest(), Buffer.from(stored, 'base64')]
+  return expected.length === actual.length && timingSafeEqual(expected, actual)
 }

@@ -1,23 +1,19 @@
-import { Client, Pool, type PoolClient } from 'pg'
+import { Client, Pool, type PoolClient, type QueryResultRow } from 'pg'
 import { AdminUrl } from './admin-url.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
-import type { PostgresqlProviderOptions } from './options.ts'
+import { NAME_PATTERNS } from './names.ts'
+import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
 
 /**
  * Startup options beat ALTER DATABASE and ALTER ROLE SET, so nothing a tenant can reach changes what our statements
  * mean: were `public` in the path, a tenant's own `lower(name)` would run as the admin.
  */
-const ADMIN_SETTINGS = [
-  'search_path=pg_catalog,pg_temp',
-  'role=none',
-  'default_transaction_read_only=off',
-  'lock_timeout=5s',
-  'statement_timeout=60s',
-  'idle_in_transaction_session_timeout=60s'
-]
-  .map((setting) => `-c ${setting}`)
-  .join(' ')
+const MEANING = ['search_path=pg_catalog,pg_temp', 'default_transaction_read_only=off']
+const LIMITS = ['lock_timeout=5s', 'statement_timeout=60s', 'idle_in_transaction_session_timeout=60s']
+
+/** A row of pg_stat_activity is a session of the admin, or of another login that acts as the same group. */
+export const OF_ADMIN = `pg_has_role(usesysid, current_user, 'MEMBER')`
 
 /** Of connections that no task holds. */
 const IDLE_NAME = 'osb'
@@ -25,19 +21,26 @@ const CONNECT_TIMEOUT_MS = 5000
 /** Enough for the tasks of one process; the rest of the server's slots are the tenants'. */
 const MAX_MAINTENANCE_CONNECTIONS = 8
 
-/** The server that tenants' databases are made on: the admin's connections, opened when they are needed. */
+/** A server that tenants' databases are made on: the admin's connections, opened when they are needed. */
 export class AdminServer {
-  readonly #options: PostgresqlProviderOptions
+  readonly name: string
+  readonly options: PostgresqlServer
   #pool: Pool | undefined
   #facts: Promise<ServerFacts> | undefined
 
-  constructor(options: PostgresqlProviderOptions) {
-    this.#options = options
+  constructor(options: PostgresqlServer, name = DEFAULT_SERVER) {
+    this.name = name
+    this.options = options
+  }
+
+  /** Startup options that make a session the admin's, as libpq takes them (`PGOPTIONS`). */
+  get startupOptions(): string {
+    return asOptions([...MEANING, `role=${this.options.adminRole ?? 'none'}`])
   }
 
   /** @throws when the URL is not known yet, or is none */
   get url(): AdminUrl {
-    const { adminUrl, caFile } = this.#options
+    const { adminUrl, caFile } = this.options
     return new AdminUrl(typeof adminUrl === 'string' ? adminUrl : adminUrl(), caFile)
   }
 
@@ -46,7 +49,7 @@ export class AdminServer {
    * @throws {ServerUnfit} when it is too old or the admin's rights do not suffice
    */
   async ready(): Promise<ServerFacts> {
-    this.#facts ??= bootstrap(this.#openPool(), this.#options.stateDatabase)
+    this.#facts ??= bootstrap(this.#openPool(), this.options.stateDatabase)
     const facts = this.#facts
     try {
       return await facts
@@ -61,15 +64,18 @@ export class AdminServer {
     await this.#openPool().query('SELECT 1')
   }
 
-  /** Names of the databases and roles that instances and bindings have on the server. */
-  async listNames(): Promise<string[]> {
-    const { rows } = await this.#openPool().query<{ name: string }>(
-      `SELECT 'database ' || datname AS name FROM pg_catalog.pg_database WHERE datname ~ '^osb_d_[a-z2-7]{20}$'
-      UNION ALL
-      SELECT 'role ' || rolname FROM pg_catalog.pg_roles
-      WHERE rolname ~ '^osb_([or]_[a-z2-7]{20}|b_[a-z2-7]{20}_[a-z2-7]{10})$'`
+  /** Rows of a query that belongs to no task. */
+  async read<Row extends QueryResultRow>(sql: string, values: readonly unknown[] = []): Promise<Row[]> {
+    return (await this.#openPool().query<Row>(sql, [...values])).rows
+  }
+
+  /** How many databases of instances there are. */
+  async countDatabases(): Promise<number> {
+    const [row] = await this.read<{ count: number }>(
+      'SELECT count(*)::int AS count FROM pg_database WHERE datname ~ $1',
+      [NAME_PATTERNS.database]
     )
-    return rows.map(({ name }) => name)
+    return row?.count ?? 0
   }
 
   /** A session in the maintenance database. */
@@ -87,7 +93,7 @@ export class AdminServer {
   async openDatabase(work: Work, database: string): Promise<Session> {
     const client = await connect(work.signal, {
       connectionString: this.url.toDatabase(database),
-      options: ADMIN_SETTINGS,
+      options: `${this.startupOptions} ${asOptions(LIMITS)}`,
       application_name: work.applicationName
     })
     return new Session(work, client, async (_broken, pid) => {
@@ -119,7 +125,7 @@ export class AdminServer {
     if (this.#pool !== undefined) return this.#pool
     const pool = new Pool({
       connectionString: this.url.toString(),
-      options: ADMIN_SETTINGS,
+      options: `${this.startupOptions} ${asOptions(LIMITS)}`,
       application_name: IDLE_NAME,
       max: MAX_MAINTENANCE_CONNECTIONS,
       // One stays open, so that tenants who fill the server do not shut the broker out
@@ -140,13 +146,17 @@ export class AdminServer {
     try {
       await this.#openPool().query(
         `SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
-         WHERE pid = $1 AND application_name = $2 AND usename = current_user`,
+         WHERE pid = $1 AND application_name = $2 AND ${OF_ADMIN}`,
         [pid, work.applicationName]
       )
     } catch (cause) {
       work.log.warn({ reason: String(cause) }, 'A halted session was left to the next attempt to end.')
     }
   }
+}
+
+function asOptions(settings: readonly string[]): string {
+  return settings.map((setting) => `-c ${setting.replaceAll(/[\\ ]/g, '\\$&')}`).join(' ')
 }
 
 async function checkOut(pool: Pool, signal: AbortSignal): Promise<PoolClient> {
@@ -175,10 +185,10 @@ async function connect(signal: AbortSignal, config: ConstructorParameters<typeof
   }
 }
 
-/** Takes the task's name off a connection, so that nobody ends it for that task later. */
+/** Takes the task's name and locks off a connection, so that nobody ends it for that task, or waits for it, later. */
 async function renamed(client: PoolClient): Promise<boolean> {
   try {
-    await client.query(`SELECT set_config('application_name', $1, false)`, [IDLE_NAME])
+    await client.query(`SELECT set_config('application_name', $1, false), pg_advisory_unlock_all()`, [IDLE_NAME])
     return true
   } catch {
     return false

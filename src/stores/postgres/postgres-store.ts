@@ -6,6 +6,7 @@ import {
   type Claim,
   type ClaimResult,
   type Enqueue,
+  type ExpiredBinding,
   type Finish,
   type InstanceRecord,
   LEASE_MS,
@@ -32,7 +33,7 @@ import {
 import { tablesOf } from './schema.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
-import { listResources } from './survey.ts'
+import { expiredBindings, listResources } from './survey.ts'
 import { inTransaction, read } from './transactions.ts'
 import * as work from './work.ts'
 
@@ -166,6 +167,21 @@ export class PostgresStore implements Store {
 
   makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean> {
     return work.makeAsync(this.#context, claim, { deadline, enqueue })
+  }
+
+  async recentOperations(instanceId: string, limit: number): Promise<OperationRecord[]> {
+    const { pool, tables } = this.#context
+    const rows = await read<OperationRow>(
+      pool,
+      `SELECT ${operationColumnNames} FROM ${tables.operations}
+      WHERE instance_id = $1 AND NOT internal ORDER BY seq DESC LIMIT $2`,
+      [instanceId, limit]
+    )
+    return rows.map(operationFrom)
+  }
+
+  expiredBindings(): Promise<ExpiredBinding[]> {
+    return expiredBindings(this.#context)
   }
 
   listResources(provider: string): AsyncIterable<StoredResource> {

@@ -86,12 +86,13 @@ export interface BindingRow {
   reply: string | null
   state: string | null
   expires_at: Date | null
+  revoked_at: Date | null
   created_at: Date
   updated_at: Date
 }
 
 export const bindingColumnNames = `instance_id, binding_id, platform, service_id, plan_id, app_guid, route, context,
-  parameters, predecessor_binding_id, status, reply, state, expires_at, created_at, updated_at`
+  parameters, predecessor_binding_id, status, reply, state, expires_at, revoked_at, created_at, updated_at`
 
 export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<BindingRecord> {
   const ids = { instanceId: row.instance_id, bindingId: row.binding_id }
@@ -111,6 +112,7 @@ export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<Bind
     ...optional('reply', reply),
     ...optional('state', state),
     ...optional('expiresAt', row.expires_at),
+    ...optional('revokedAt', row.revoked_at),
     createdAt: row.created_at,
     updatedAt: row.updated_at
   }
@@ -135,6 +137,7 @@ export async function bindingColumns(
     reply: fields.reply && (await sealer.seal(fields.reply, { column: 'binding.reply', ...ids })),
     state: fields.state && (await sealer.seal(fields.state, { column: 'binding.state', ...ids })),
     expires_at: fields.expiresAt,
+    revoked_at: fields.revokedAt,
     created_at: fields.createdAt,
     updated_at: fields.updatedAt
   })

@@ -1,15 +1,20 @@
-import type { ResourceStatus, StoredResource } from '../../core/store.ts'
+import type { JsonObject } from '../../../schemas/common.ts'
+import type { ExpiredBinding, ResourceStatus, StoredResource } from '../../core/store.ts'
 import type { StoreContext } from './context.ts'
 import { read } from './transactions.ts'
 
 interface ResourceRow {
   readonly instance_id: string
   readonly binding_id: string | null
+  readonly service_id: string
+  readonly plan_id: string
+  readonly parameters: JsonObject
   readonly status: ResourceStatus
   readonly state: string | null
+  readonly revoked_at: Date | null
 }
 
-/** Instances that one statement reads, with their bindings. */
+/** Instances that one statement reads, with their bindings; and expired bindings of one round. */
 const PAGE = 500
 
 /** {@link Store.listResources}. */
@@ -19,12 +24,13 @@ export async function* listResources(context: StoreContext, provider: string): A
     const rows = await read<ResourceRow>(
       pool,
       `WITH page AS (
-        SELECT instance_id, status, state FROM ${tables.instances}
+        SELECT instance_id, service_id, plan_id, parameters, status, state FROM ${tables.instances}
         WHERE provider = $1 AND instance_id > $2 ORDER BY instance_id LIMIT ${PAGE}
       )
-      SELECT instance_id, NULL AS binding_id, status, state FROM page
+      SELECT instance_id, NULL AS binding_id, service_id, plan_id, parameters, status, state, NULL AS revoked_at FROM page
       UNION ALL
-      SELECT b.instance_id, b.binding_id, b.status, b.state FROM ${tables.bindings} AS b JOIN page USING (instance_id)
+      SELECT b.instance_id, b.binding_id, b.service_id, b.plan_id, b.parameters, b.status, b.state, b.revoked_at
+      FROM ${tables.bindings} AS b JOIN page USING (instance_id)
       ORDER BY 1, 2 NULLS FIRST`,
       [provider, after]
     )
@@ -36,13 +42,38 @@ export async function* listResources(context: StoreContext, provider: string): A
 }
 
 async function resourceFrom({ sealer }: StoreContext, row: ResourceRow): Promise<StoredResource> {
-  const { instance_id: instanceId, binding_id: bindingId, status } = row
+  const { instance_id: instanceId, binding_id: bindingId } = row
+  const common = {
+    instanceId,
+    serviceId: row.service_id,
+    planId: row.plan_id,
+    parameters: row.parameters,
+    status: row.status
+  }
   if (bindingId === null) {
     const state =
       row.state === null ? undefined : await sealer.open(row.state, { column: 'instance.state', instanceId })
-    return { instanceId, status, ...(state === undefined ? {} : { state }) }
+    return { ...common, ...(state === undefined ? {} : { state }) }
   }
   const purpose = { column: 'binding.state', instanceId, bindingId } as const
   const state = row.state === null ? undefined : await sealer.open(row.state, purpose)
-  return { instanceId, bindingId, status, ...(state === undefined ? {} : { state }) }
+  return {
+    ...common,
+    bindingId,
+    ...(state === undefined ? {} : { state }),
+    ...(row.revoked_at === null ? {} : { revokedAt: row.revoked_at })
+  }
+}
+
+/** {@link Store.expiredBindings}. */
+export async function expiredBindings({ pool, tables }: StoreContext): Promise<ExpiredBinding[]> {
+  const rows = await read<{ instance_id: string; binding_id: string; platform: string }>(
+    pool,
+    `SELECT b.instance_id, b.binding_id, b.platform FROM ${tables.bindings} AS b
+    WHERE b.expires_at <= clock_timestamp() AND b.revoked_at IS NULL AND b.status = 'ready'
+      AND NOT EXISTS (SELECT FROM ${tables.operations} AS o
+        WHERE o.state = 'in progress' AND o.instance_id = b.instance_id AND coalesce(o.binding_id, '') = b.binding_id)
+    ORDER BY b.expires_at LIMIT ${PAGE}`
+  )
+  return rows.map((row) => ({ instanceId: row.instance_id, bindingId: row.binding_id, platform: row.platform }))
 }

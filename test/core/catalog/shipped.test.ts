@@ -3,10 +3,10 @@ import { test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { Type } from '@sinclair/typebox'
 import { loadCatalog } from '../../../src/core/catalog/index.ts'
-import { PlanOptionsSource } from '../../../src/providers/postgresql/options.ts'
+import { planOptionsSource } from '../../../src/providers/postgresql/plan-options.ts'
 import { able } from './helper.ts'
 
-const postgresql = { ...able, name: 'postgresql', options: PlanOptionsSource }
+const postgresql = { ...able, name: 'postgresql', options: planOptionsSource(['default']) }
 const example = { ...able, name: 'example', options: Type.Object({}, { additionalProperties: false }) }
 
 function pathOf(name: string): string {

@@ -9,9 +9,14 @@ import { refuseUnfit } from '../../../src/providers/postgresql/bootstrap.ts'
 import { describeBinding } from '../../../src/providers/postgresql/credentials.ts'
 import { faultOf, ServerUnfit } from '../../../src/providers/postgresql/faults.ts'
 import { instanceNames, newBindingState, newInstanceState } from '../../../src/providers/postgresql/names.ts'
-import { PlanOptionsSource, planOptions } from '../../../src/providers/postgresql/options.ts'
+import {
+  lifetimeMs,
+  planOptions,
+  planOptionsSource,
+  quotaBytes
+} from '../../../src/providers/postgresql/plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from '../../../src/providers/postgresql/quoting.ts'
-import { scramVerifier } from '../../../src/providers/postgresql/scram.ts'
+import { isVerifierOf, scramVerifier } from '../../../src/providers/postgresql/scram.ts'
 import { AdminServer } from '../../../src/providers/postgresql/server.ts'
 
 test('quoting: a name or a value cannot end its quotes', () => {
@@ -25,6 +30,8 @@ test('scram: a verifier has the form that PostgreSQL takes, and a salt of its ow
   const [one, two] = [await scramVerifier('secret'), await scramVerifier('secret')]
   assert.match(one, /^SCRAM-SHA-256\$4096:[A-Za-z0-9+/]{22}==\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$/)
   assert.notEqual(one, two)
+  assert.deepEqual([await isVerifierOf(one, 'secret'), await isVerifierOf(two, 'Secret')], [true, false])
+  assert.equal(await isVerifierOf('md5abc', 'secret'), false)
 })
 
 test('names: tokens fill the alphabet, and nothing is longer than PostgreSQL takes', () => {
@@ -52,11 +59,31 @@ test('options: defaults fill in, and what is unknown or misshapen is refused', (
     { connection_limit: 0 },
     { statement_timeout: '5 minutes' },
     { work_mem: '4mb' },
+    { storage_quota: '5' },
+    { binding_lifetime: '0d' },
+    { servers: [] },
     { other: 1 }
   ]) {
-    assert.equal(Value.Check(PlanOptionsSource, wrong), false)
+    assert.equal(Value.Check(planOptionsSource(['default']), wrong), false)
     assert.throws(() => planOptions(wrong))
   }
+  assert.equal(Value.Check(planOptionsSource(['blue']), { servers: ['green'] }), false)
+  // As the catalog hands them out
+  assert.deepEqual(planOptions(Object.freeze({ extensions: Object.freeze(['citext']) })).extensions, ['citext'])
+})
+
+test('options: a quota counts in powers of 1024, and a lifetime in milliseconds', () => {
+  assert.deepEqual([{ storage_quota: '7MB' }, { storage_quota: '2GB' }, { storage_quota: '1TB' }, {}].map(quotaBytes), [
+    7 * 1024 ** 2,
+    2 * 1024 ** 3,
+    1024 ** 4,
+    Number.POSITIVE_INFINITY
+  ])
+  assert.deepEqual(
+    ['3s', '2min', '1h', '30d'].map((binding_lifetime) => lifetimeMs({ binding_lifetime })),
+    [3000, 120_000, 3_600_000, 30 * 86_400_000]
+  )
+  assert.equal(lifetimeMs({}), undefined)
 })
 
 test('admin URL: session settings are dropped, and the parts bindings are told are found', () => {
@@ -98,14 +125,14 @@ test('credentials: with TLS and an authority say verify-full, with the root as t
   const caFile = join(folder, 'ca.pem')
   await writeFile(caFile, 'PEM')
   const options = { adminUrl: 'postgresql://a@[::1]/postgres', caFile, publicHost: '2001:db8::1', publicPort: 6432 }
-  const binding = newBindingState(newInstanceState().token, 'reader')
+  const binding = newBindingState(newInstanceState(), { role: 'reader' })
   const describe = (
     platform: string | undefined,
     tls = true,
     from: typeof options | { adminUrl: string } = options
   ) => {
     const task = { context: platform === undefined ? {} : { platform }, endpoints: false }
-    return describeBinding(new AdminServer(from), from, { task, binding, tls })
+    return describeBinding(new AdminServer(from), {}, { task, binding, database: `osb_d_${binding.token}`, tls })
   }
   const { credentials = {}, endpoints } = await describe('cloudfoundry')
   assert.equal(endpoints, undefined)

@@ -1,0 +1,54 @@
+import type { Stage } from './perform.ts'
+import type { StandingBinding, StandingInstance } from './provider.ts'
+import type { BindingRecord, InstanceRecord, StoredResource } from './store.ts'
+
+/** The instances of a provider that were made to the end, and whose plan is in the catalog. */
+export async function* standingInstances(stage: Stage, provider: string): AsyncGenerator<StandingInstance> {
+  let current: { instance: StoredResource; bindings: StandingBinding[] } | undefined
+  for await (const resource of stage.store.listResources(provider)) {
+    if (resource.bindingId !== undefined) {
+      current?.bindings.push(...standingBinding({ ...resource, bindingId: resource.bindingId }, false))
+      continue
+    }
+    if (current !== undefined) yield* standing(stage, current.instance, current.bindings)
+    current = { instance: resource, bindings: [] }
+  }
+  if (current !== undefined) yield* standing(stage, current.instance, current.bindings)
+}
+
+/** One instance as it is now; undefined when it is not there, or an operation on it is unfinished. */
+export async function standingInstance(stage: Stage, instanceId: string): Promise<StandingInstance | undefined> {
+  const { store } = stage
+  const before = await store.unfinishedOperation(instanceId)
+  if (before !== undefined) return undefined
+  const instance = await store.getInstance(instanceId)
+  if (instance === undefined) return undefined
+  const bindings: StandingBinding[] = []
+  for (const binding of await store.listBindings(instanceId)) {
+    const unfinished = await store.unfinishedOperation(instanceId, binding.bindingId)
+    bindings.push(...standingBinding(binding, unfinished !== undefined))
+  }
+  return standing(stage, instance, bindings)[0]
+}
+
+function standing(
+  { catalog }: Stage,
+  instance: Pick<InstanceRecord, 'instanceId' | 'serviceId' | 'planId' | 'parameters' | 'status' | 'state'>,
+  bindings: readonly StandingBinding[]
+): StandingInstance[] {
+  const { instanceId, parameters, status, state } = instance
+  const entry = catalog().plan(instance.serviceId, instance.planId)
+  if (status !== 'ready' || state === undefined || entry === undefined) return []
+  return [{ instanceId, parameters, state, options: entry.options, bindings }]
+}
+
+/** A binding that has no state has nothing outside. */
+function standingBinding(
+  binding: Pick<BindingRecord, 'bindingId' | 'parameters' | 'state' | 'status' | 'revokedAt' | 'expiresAt'>,
+  unfinished: boolean
+): StandingBinding[] {
+  const { bindingId, parameters, state, status, revokedAt, expiresAt } = binding
+  if (state === undefined) return []
+  const expired = revokedAt !== undefined || (expiresAt !== undefined && expiresAt.getTime() <= Date.now())
+  return [{ bindingId, parameters, state, settled: status === 'ready' && !expired && !unfinished }]
+}
