@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { BindingRecord } from '../../../src/core/store.ts'
 import { bindStart, type Open, operationRecord, provisionStart, synchronous, until } from '../records.ts'
 import { claimed, failed, opened, readyBinding, readyInstance, started } from './opened.ts'
 
@@ -83,11 +84,54 @@ export function surveys(open: Open): void {
     assert.equal(await store.getOperation(update.operationId), undefined)
   })
 
+  test('recentOperations: they are the newest of an instance and its bindings, and not internal', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    await readyBinding(store)
+    await readyInstance(store, 'i-2')
+    await failed(store, await started(store, { operation: operationRecord('update', { internal: true }) }))
+    const update = await started(store, { operation: operationRecord('update') })
+    const kinds = async (limit: number) => (await store.recentOperations('i-1', limit)).map(({ kind }) => kind)
+    assert.deepEqual(await kinds(10), ['update', 'bind', 'provision'])
+    assert.deepEqual(await kinds(2), ['update', 'bind'])
+    assert.deepEqual((await store.recentOperations('i-1', 1))[0], update)
+    assert.deepEqual(await store.recentOperations('nobody', 5), [])
+    await failed(store, update)
+  })
+
+  test('expiredBindings: they are ready, past their time, not revoked, and nobody works on them', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    const ready = async (bindingId: string, fields: Partial<BindingRecord>) => {
+      const claim = await claimed(store, await started(store, bindStart(bindingId)))
+      await store.finish(claim, { state: 'succeeded', binding: { status: 'ready', ...fields } })
+    }
+    const past = new Date(Date.now() - 1_000)
+    await ready('b-past', { expiresAt: past })
+    await ready('b-future', { expiresAt: new Date(Date.now() + 60_000) })
+    await ready('b-never', {})
+    await ready('b-revoked', { expiresAt: past, revokedAt: new Date() })
+    const creating = await started(store, bindStart('b-creating'))
+    await failed(store, creating, { binding: { status: 'failed', expiresAt: past } })
+    assert.deepEqual(await store.expiredBindings(), [{ instanceId: 'i-1', bindingId: 'b-past', platform: 'cf' }])
+    const unbind = operationRecord('unbind', { bindingId: 'b-past' })
+    await started(store, { operation: unbind })
+    assert.deepEqual(await store.expiredBindings(), [])
+    await failed(store, unbind)
+    assert.equal((await store.expiredBindings()).length, 1)
+    const again = await started(store, { operation: operationRecord('unbind', { bindingId: 'b-past' }) })
+    await store.finish(await claimed(store, again), { state: 'succeeded', binding: { revokedAt: past } })
+    assert.deepEqual(await store.expiredBindings(), [])
+    assert.deepEqual((await store.getBinding('i-1', 'b-past'))?.revokedAt, past)
+  })
+
   test('listResources: it is every instance and binding of a provider, with its state', async (t) => {
     const store = await opened(t, open)
     const list = async (provider: string) => {
       const found: unknown[] = []
-      for await (const { instanceId, bindingId, status, state } of store.listResources(provider)) {
+      for await (const { instanceId, bindingId, status, state, ...plan } of store.listResources(provider)) {
+        assert.deepEqual([plan.serviceId, plan.planId], ['s-1', 'p-1'])
+        assert.deepEqual(plan.parameters, bindingId === undefined ? { size: 1 } : {})
         found.push([instanceId, bindingId, status, state])
       }
       return found

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readdirSync } from 'node:fs'
 import { cp, mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -12,10 +13,19 @@ import { freshDatabase, newSealer } from './fresh-store.ts'
 
 const FIRST = '0001_initial.sql'
 const ours = fileURLToPath(new URL('../../../migrations', import.meta.url))
+const names = readdirSync(ours).sort()
+/** The file that comes after ours, and the number that the one after that would have. */
+const next = `${String(names.length + 1).padStart(4, '0')}_next.sql`
+const gap = `${String(names.length + 2).padStart(4, '0')}_gap.sql`
 
-async function copyOfMigrations(t: TestContext): Promise<string> {
+async function emptyDirectory(t: TestContext): Promise<string> {
   const directory = await mkdtemp(join(tmpdir(), 'osb-migrations-'))
   t.after(() => rm(directory, { recursive: true }))
+  return directory
+}
+
+async function copyOfMigrations(t: TestContext): Promise<string> {
+  const directory = await emptyDirectory(t)
   await cp(ours, directory, { recursive: true })
   return directory
 }
@@ -33,9 +43,12 @@ test('migrate: 5 callers at once apply each migration once', async (t) => {
   const others = Array.from({ length: 4 }, () => new pg.Pool({ connectionString: url }))
   t.after(() => Promise.all(others.map((other) => other.end())))
   const applied = await Promise.all([pool, ...others].map((one) => migrate(one)))
-  assert.equal(applied.flat().filter((name) => name === FIRST).length, 1)
+  assert.deepEqual(applied.flat().sort(), names)
   const { rows } = await pool.query('SELECT version, name FROM osb.schema_migrations ORDER BY version')
-  assert.deepEqual(rows[0], { version: 1, name: FIRST })
+  assert.deepEqual(
+    rows,
+    names.map((name, index) => ({ version: index + 1, name }))
+  )
   assert.deepEqual(await migrate(pool), [])
   const tables = ['audit_events', 'operations', 'schema_migrations', 'service_bindings', 'service_instances']
   assert.deepEqual(await tableNames(pool), tables)
@@ -77,15 +90,20 @@ test('migrate: a search_path and type parsers of the host change nothing', async
 test('migrate: a newer schema is refused', async (t) => {
   const { pool } = await freshDatabase(t)
   const directory = await copyOfMigrations(t)
-  await writeFile(join(directory, '0002_next.sql'), 'CREATE TABLE next (a int);')
-  assert.deepEqual(await migrate(pool, { directory }), [FIRST, '0002_next.sql'])
-  await assert.rejects(migrate(pool), /schema "osb" is at version 2 \(0002_next\.sql\), but this program knows only 1/)
+  await writeFile(join(directory, next), 'CREATE TABLE next (a int);')
+  assert.deepEqual(await migrate(pool, { directory }), [...names, next])
+  await assert.rejects(
+    migrate(pool),
+    new RegExp(
+      `schema "osb" is at version ${names.length + 1} \\(${next}\\), but this program knows only ${names.length}`
+    )
+  )
   assert.ok((await tableNames(pool)).includes('next'))
 })
 
 test('migrate: a changed file is refused, other line ends are not a change', async (t) => {
   const { pool } = await freshDatabase(t)
-  const directory = await copyOfMigrations(t)
+  const directory = await emptyDirectory(t)
   await writeFile(join(directory, FIRST), 'CREATE TABLE a (\n  a int\n);\n')
   await migrate(pool, { directory })
   await writeFile(join(directory, FIRST), 'CREATE TABLE a (\r\n  a int\r\n);\r\n')
@@ -97,22 +115,22 @@ test('migrate: a changed file is refused, other line ends are not a change', asy
 test('migrate: a migration that fails keeps nothing, and the next try goes on from there', async (t) => {
   const { pool } = await freshDatabase(t)
   const directory = await copyOfMigrations(t)
-  await writeFile(join(directory, '0002_next.sql'), 'CREATE TABLE next (a int); SELECT 1 / 0;')
+  await writeFile(join(directory, next), 'CREATE TABLE next (a int); SELECT 1 / 0;')
   await assert.rejects(
     migrate(pool, { directory }),
-    /0002_next\.sql failed, and nothing of it was kept: division by zero/
+    new RegExp(`${next} failed, and nothing of it was kept: division by zero`)
   )
   assert.ok(!(await tableNames(pool)).includes('next'))
-  await writeFile(join(directory, '0002_next.sql'), 'CREATE TABLE next (a int);')
-  assert.deepEqual(await migrate(pool, { directory }), ['0002_next.sql'])
+  await writeFile(join(directory, next), 'CREATE TABLE next (a int);')
+  assert.deepEqual(await migrate(pool, { directory }), [next])
 })
 
 test('migrate: files with a gap or a strange name are refused', async (t) => {
   const { pool } = await freshDatabase(t)
   const directory = await copyOfMigrations(t)
-  await writeFile(join(directory, '0003_gap.sql'), 'SELECT 1')
-  await assert.rejects(migrate(pool, { directory }), /0003_gap\.sql .* should have number 2/)
-  await rm(join(directory, '0003_gap.sql'))
+  await writeFile(join(directory, gap), 'SELECT 1')
+  await assert.rejects(migrate(pool, { directory }), new RegExp(`${gap} .* should have number ${names.length + 1}`))
+  await rm(join(directory, gap))
   await writeFile(join(directory, '2.sql'), 'SELECT 1')
   await assert.rejects(migrate(pool, { directory }), /2\.sql .* must be named/)
 })

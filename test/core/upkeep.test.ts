@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Bindings } from '../../src/core/bindings.ts'
+import { loadCatalog } from '../../src/core/catalog/index.ts'
+import { Instances } from '../../src/core/instances.ts'
+import { Operations } from '../../src/core/operations.ts'
+import type { Finding, RepairTask, ServiceProvider, StandingInstance, WatchRound } from '../../src/core/provider.ts'
+import { repairInstances, watchInstances } from '../../src/core/upkeep.ts'
+import { InProcessRunner } from '../../src/runners/in-process.ts'
+import { MemoryStore } from '../../src/stores/memory.ts'
+import { bindBody, ids, provisionBody, testCatalog } from '../helper/app.ts'
+import { gate, type Script, ScriptedProvider, until } from '../helper/scripted-provider.ts'
+
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+const call = { platform: 'cf', acceptsIncomplete: false, log }
+const binding = { instance_id: 'i-1', binding_id: 'b-1' }
+const query = { service_id: ids.service, plan_id: ids.plans.sync }
+
+/** A provider that keeps a name for all it makes, with a binding of a lifetime where the test wants one. */
+async function scene(t: TestContext, { lifetimeMs, script = {}, more = {} }: SceneOptions = {}) {
+  const saving: Script = {
+    provision: async (task) => task.saveState({ name: 'instance' }),
+    bind: async (task) => {
+      await task.saveState({ name: 'binding' })
+      if (lifetimeMs === undefined) return {}
+      const expires = new Date(Date.now() + lifetimeMs).toISOString()
+      return { credentials: { token: 'secret' }, metadata: { expires_at: expires } }
+    },
+    ...script
+  }
+  const provider = Object.assign(new ScriptedProvider(saving), more)
+  const catalog = await loadCatalog(testCatalog(), { providers: [provider] })
+  const store = new MemoryStore()
+  const engine = new Operations({
+    store,
+    runner: new InProcessRunner(log),
+    providers: new Map([[provider.name, provider]]),
+    catalog: () => catalog,
+    log,
+    syncDeadlineMs: 8_000
+  })
+  await engine.begin()
+  t.after(() => engine.end())
+  const [instances, bindings] = [new Instances(engine), new Bindings(engine)]
+  await instances.provision(call, 'i-1', provisionBody())
+  await bindings.bind(call, binding, bindBody())
+  return { provider, engine, store, instances, bindings }
+}
+
+interface SceneOptions {
+  readonly lifetimeMs?: number
+  readonly script?: Script
+  readonly more?: object
+}
+
+test('watch: a binding past its time is revoked once, and stays for the platform to unbind', async (t) => {
+  const { provider, engine, store, bindings } = await scene(t, { lifetimeMs: 200 })
+  await engine.watch()
+  assert.ok(!provider.calls.includes('unbind b-1'))
+  await sleep(250)
+  await engine.watch()
+  await until('the binding is revoked', async () => (await store.getBinding('i-1', 'b-1'))?.revokedAt !== undefined)
+  await engine.watch()
+  assert.equal(provider.calls.filter((name) => name === 'unbind b-1').length, 1)
+
+  const { metadata, credentials } = await bindings.fetch(call, binding)
+  assert.ok(new Date(metadata?.expires_at ?? '') < new Date())
+  assert.deepEqual(credentials, { token: 'secret' })
+  assert.equal((await store.latestOperation('i-1', 'b-1'))?.kind, 'bind')
+  assert.deepEqual(await bindings.unbind(call, binding, query), { kind: 'done', body: {} })
+  await assert.rejects(bindings.fetch(call, binding), { status: 404 })
+  assert.equal(provider.calls.filter((name) => name === 'unbind b-1').length, 2)
+})
+
+test('watch: an unbind that comes while an expired binding is revoked waits, then removes it', async (t) => {
+  const work = gate()
+  const { provider, engine, bindings } = await scene(t, { lifetimeMs: 1, script: { unbind: () => work.opened } })
+  await sleep(20)
+  await engine.watch()
+  await until('the revocation has begun', () => provider.calls.includes('unbind b-1'))
+  const removing = bindings.unbind(call, binding, query)
+  setTimeout(work.open, 100)
+  assert.deepEqual(await removing, { kind: 'done', body: {} })
+  await assert.rejects(bindings.fetch(call, binding), { status: 404 })
+})
+
+test('watch: a provider sees its instances with their plan, state and bindings; one that fails keeps no other from it', async (t) => {
+  const seen: StandingInstance[] = []
+  const watch = async (round: WatchRound) => {
+    for await (const one of round.instances()) seen.push(one)
+    throw new Error('of no consequence')
+  }
+  const { engine } = await scene(t, { more: { watch } })
+  let second = false
+  const other = Object.assign(new ScriptedProvider(), {
+    name: 'other',
+    watch: async () => {
+      second = true
+    }
+  })
+  const providers = new Map<string, ServiceProvider>([...engine.options.providers, ['other', other]])
+  await watchInstances({ ...engine.options, providers }, { log, signal: new AbortController().signal })
+  assert.deepEqual(seen, [
+    {
+      instanceId: 'i-1',
+      options: {},
+      parameters: {},
+      state: { name: 'instance' },
+      bindings: [{ bindingId: 'b-1', parameters: {}, state: { name: 'binding' }, settled: true }]
+    }
+  ])
+  assert.ok(second)
+})
+
+test('refresh: an instance with an unfinished operation is left alone, one with an unfinished bind is not', async (t) => {
+  let refresh: WatchRound['refresh'] | undefined
+  const watch = async (round: WatchRound) => {
+    refresh = round.refresh
+  }
+  const [unbind, update] = [gate(), gate()]
+  const script = { update: () => update.opened, unbind: () => unbind.opened }
+  const { engine, provider, instances, bindings } = await scene(t, { more: { watch }, script })
+  await engine.watch()
+  assert.ok(refresh)
+  assert.equal((await refresh('i-1'))?.bindings[0]?.settled, true)
+  assert.equal(await refresh('nobody'), undefined)
+  const unbinding = bindings.unbind(call, binding, query)
+  await until('the unbind has begun', () => provider.calls.includes('unbind b-1'))
+  assert.equal((await refresh('i-1'))?.bindings[0]?.settled, false)
+  unbind.open()
+  await unbinding
+  const updating = instances.update(call, 'i-1', { ...query, parameters: { a: 1 } })
+  await until('the update has begun', () => provider.calls.includes('update'))
+  assert.equal(await refresh('i-1'), undefined)
+  update.open()
+  assert.equal((await updating).kind, 'done')
+  assert.deepEqual((await refresh('i-1'))?.parameters, { a: 1 })
+})
+
+test('repair: findings carry the instance, and one that cannot be looked at is a finding', async (t) => {
+  const asked: boolean[] = []
+  const repair = async ({ heal, instance: { instanceId } }: RepairTask): Promise<Finding[]> => {
+    asked.push(heal)
+    if (instanceId === 'i-2') throw new Error('no answer')
+    return [{ resource: 'thing', finding: 'is bent', healed: heal }]
+  }
+  const { engine, instances } = await scene(t, { more: { repair } })
+  await instances.provision(call, 'i-2', provisionBody())
+  const found: object[] = []
+  const options = { log, heal: false, signal: new AbortController().signal }
+  for await (const finding of repairInstances(engine.options, options)) found.push(finding)
+  assert.deepEqual(found, [
+    { provider: 'example', instanceId: 'i-1', resource: 'thing', finding: 'is bent', healed: false },
+    {
+      provider: 'example',
+      instanceId: 'i-2',
+      resource: 'instance',
+      finding: 'could not be looked at: no answer',
+      healed: false
+    }
+  ])
+  await engine.reconcile()
+  assert.deepEqual(asked, [false, false, true, true])
+})
