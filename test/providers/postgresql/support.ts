@@ -5,12 +5,16 @@ import type { ServicePlan } from '../../../schemas/catalog.ts'
 import type { JsonObject } from '../../../schemas/common.ts'
 import type {
   Bound,
+  Description,
+  Finding,
   InstanceTask,
   RemovalTask,
   ServiceProvider,
+  StandingInstance,
   Task,
   TaskInstance,
-  TaskLog
+  TaskLog,
+  Upkeep
 } from '../../../src/core/provider.ts'
 import { type PostgresqlProviderOptions, postgresqlProvider } from '../../../src/providers/postgresql/index.ts'
 import { testPostgres } from '../../helper/postgres.ts'
@@ -105,6 +109,8 @@ export class Instance {
   readonly provider: ServiceProvider
   readonly id = randomUUID()
   readonly states = new Map<string, JsonObject>()
+  /** Bindings with an unfinished operation. */
+  readonly unsettled = new Set<string>()
   options: JsonObject = {}
   parameters: JsonObject = {}
   context: JsonObject = {}
@@ -118,17 +124,19 @@ export class Instance {
   }
 
   get database(): string {
-    return `osb_d_${this.token}`
+    const label = this.states.get(this.id)?.label
+    return label === undefined ? `osb_d_${this.token}` : `osb_d_${this.token}_${label}`
   }
 
   async provision(call: Call = {}): Promise<void> {
     await this.provider.provision(this.#instanceTask(this.id, this.parameters, call))
   }
 
+  /** To other options of a plan; the instance keeps its own when that is refused. */
   async update(options: JsonObject, call: Call = {}): Promise<void> {
+    const previous = { plan, options: this.options, parameters: this.parameters }
+    await this.provider.update?.({ ...this.#instanceTask(this.id, this.parameters, call), options, previous })
     this.options = options
-    const previous = { plan, options: {}, parameters: {} }
-    await this.provider.update?.({ ...this.#instanceTask(this.id, this.parameters, call), previous })
   }
 
   async bind(bindingId: string, parameters: JsonObject = {}, call: Call = {}): Promise<Bound> {
@@ -157,6 +165,43 @@ export class Instance {
 
   async deprovision(call: Call = {}): Promise<void> {
     await this.provider.deprovision(this.#removalTask(this.id, call))
+  }
+
+  /** What the framework's minutely round does. */
+  async watch(): Promise<void> {
+    const instances = this.#standing.bind(this)
+    await this.provider.watch?.({
+      ...this.#upkeep(),
+      async *instances() {
+        yield instances()
+      }
+    })
+  }
+
+  /** What the framework's hourly comparison does; without `heal` an operator's. */
+  async repair(heal = true): Promise<readonly Finding[]> {
+    return (await this.provider.repair?.({ ...this.#upkeep(), instance: this.#standing(), heal })) ?? []
+  }
+
+  async describe(): Promise<Description | undefined> {
+    return this.provider.describe?.({ ...this.#standing(), ...this.#upkeep() })
+  }
+
+  #upkeep(): Upkeep {
+    return { refresh: async () => this.#standing(), signal: new AbortController().signal, log: silent }
+  }
+
+  #standing(): StandingInstance {
+    const { [this.id]: state = {}, ...bindings } = Object.fromEntries(this.states)
+    return {
+      instanceId: this.id,
+      options: this.options,
+      parameters: this.parameters,
+      state,
+      bindings: Object.entries(bindings).map(([bindingId, saved]) => {
+        return { bindingId, parameters: {}, state: saved, settled: !this.unsettled.has(bindingId) }
+      })
+    }
   }
 
   #instance(): TaskInstance {

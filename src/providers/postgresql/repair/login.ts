@@ -116,6 +116,8 @@ async function knowsPassword({ server, maintenance, names }: Place, binding: Bin
     return true
   } catch (error) {
     if (codeOf(error) === '28P01') return false
+    // A password is checked before the right to connect, which is a finding of its own
+    if (codeOf(error) === '42501') return true
     throw error
   }
 }

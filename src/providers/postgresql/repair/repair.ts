@@ -37,42 +37,50 @@ export async function repairInstance(servers: Servers, task: RepairTask): Promis
 }
 
 async function repair(place: Place, instance: StandingInstance, { heal, log }: RepairTask): Promise<Finding[]> {
-  const plan = planOptions(instance.options)
-  const findings: Finding[] = []
-  const settle = async (drifts: readonly Drift[]) => {
-    for (const drift of drifts) findings.push(heal ? await healed(drift, log) : { ...plain(drift), healed: false })
+  const found = await driftOf(place, instance)
+  if (!heal || found.length === 0) return found.map(({ resource, finding }) => ({ resource, finding, healed: false }))
+  const reasons = new Map<Drift, string>()
+  for (const drift of found) {
+    const reason = await healing(drift, log)
+    if (reason !== undefined) reasons.set(drift, reason)
   }
-  const { drift, usable } = await databaseDrift(place, plan)
-  await settle(drift)
-  await settle(await rolesDrift(place))
-  if (!usable) return findings
-  for (const { state, settled } of instance.bindings) {
-    const binding = readBindingState(state)
-    if (settled && binding !== undefined) await settle(await loginDrift(place, binding, plan))
-  }
-  await settle(await objectsDrift(place))
-  return findings
+  // PostgreSQL only warns of some rights that the broker may not take away
+  const left = await driftOf(place, instance)
+  return found.map((drift) => {
+    const { resource, finding } = drift
+    const reason = reasons.get(drift)
+    const healed = !left.some((other) => other.resource === resource && other.finding === finding)
+    return { resource, finding: healed || reason === undefined ? finding : `${finding} (${reason})`, healed }
+  })
 }
 
-function plain({ resource, finding }: Drift) {
-  return { resource, finding }
+async function driftOf(place: Place, instance: StandingInstance): Promise<Drift[]> {
+  const plan = planOptions(instance.options)
+  const { drift, usable } = await databaseDrift(place, plan)
+  const found = [...drift, ...(await rolesDrift(place))]
+  if (!usable) return found
+  for (const { state, settled } of instance.bindings) {
+    const binding = readBindingState(state)
+    if (settled && binding !== undefined) found.push(...(await loginDrift(place, binding, plan)))
+  }
+  return [...found, ...(await objectsDrift(place))]
 }
 
 /** What the broker may not do, or a lock is in the way of, is left to the next time or to an operator. */
-const LEFT = new Map([
+const REASONS = new Map([
   ['42501', 'the broker lacks the right to heal it'],
   ['55P03', 'it is locked']
 ])
 
-async function healed(drift: Drift, log: RepairTask['log']): Promise<Finding> {
-  if (drift.heal === undefined) return { ...plain(drift), healed: false }
+/** Why it could not be healed. */
+async function healing({ resource, finding, heal }: Drift, log: RepairTask['log']): Promise<string | undefined> {
   try {
-    await drift.heal()
-    return { ...plain(drift), healed: true }
+    await heal?.()
+    return undefined
   } catch (error) {
-    const reason = LEFT.get(codeOf(error) ?? '')
+    const reason = REASONS.get(codeOf(error) ?? '')
     if (reason === undefined) throw error
-    log.warn({ resource: drift.resource, reason: String(error) }, 'a finding could not be healed')
-    return { resource: drift.resource, finding: `${drift.finding} (${reason})`, healed: false }
+    log.warn({ resource, finding, reason: String(error) }, 'a finding could not be healed')
+    return reason
   }
 }

@@ -11,6 +11,7 @@ import {
   readInstanceState
 } from '../names.ts'
 import { planOptions, quotaBytes } from '../plan-options.ts'
+import { loginsOf } from '../roles.ts'
 import type { AdminServer } from '../server.ts'
 import type { Servers } from '../servers.ts'
 import { close, lift, lock } from './lock.ts'
@@ -109,7 +110,9 @@ async function act(server: AdminServer, { instanceId, state }: Watched, round: W
     const usage = (await usageOf(maintenance, [watched.names])).get(watched.names.database)
     const step = usage === undefined ? undefined : stepFor(usage, watched.quota)
     if (usage === undefined || step === undefined) return
-    const logins = ownerLogins(instance)
+    // One that somebody has dropped is the repair's affair
+    const there = await loginsOf(maintenance, watched.names)
+    const logins = ownerLogins(instance).filter((login) => there.includes(login))
     if (step === 'lock') await lock(place, logins, usage.bytes)
     else if (step === 'lift') await lift(place, logins)
     else await close(place)
