@@ -45,6 +45,12 @@ export const Environment = Type.Object({
   POSTGRESQL_ADMIN_URL: Type.Optional(
     Type.String({ description: "where tenants' databases are made; default: the embedded server" })
   ),
+  POSTGRESQL_ADMIN_ROLE: Type.Optional(
+    Type.String({ description: 'group that everything is made as, so that the login can be replaced' })
+  ),
+  POSTGRESQL_SERVERS_FILE: Type.Optional(
+    Type.String({ description: 'YAML or JSON: several servers by name, in place of the variables of one' })
+  ),
   POSTGRESQL_PUBLIC_HOST: Type.Optional(Type.String({ description: 'host that bindings are told' })),
   POSTGRESQL_PUBLIC_PORT: Type.Optional(Port({ minimum: 1, description: 'port that bindings are told' })),
   POSTGRESQL_CA_FILE: Type.Optional(Type.String({ description: "CA of the tenants' server" })),

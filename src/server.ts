@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
@@ -12,6 +11,7 @@ import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
 import { type KeptSecrets, keptSecrets } from './kept-secrets.ts'
 import { packageRoot } from './package-root.ts'
+import { postgresqlOptions } from './postgresql-servers.ts'
 import { parseEncryptionKeys } from './stores/postgres/index.ts'
 
 /** A broker that listens. */
@@ -71,7 +71,7 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       store: storeFrom(config, postgres),
       encryptionKeys: config.BROKER_ENCRYPTION_KEYS ?? kept?.encryptionKeys,
       defaultProvider: config.BROKER_DEFAULT_PROVIDER,
-      postgresql: tenantsServer(config, postgres),
+      postgresql: postgresqlOptions(config, postgres && { adminUrl: postgres.adminUrl, stateDatabase: STATE_DATABASE }),
       exampleDelayMs: config.BROKER_ASYNC_OP_MILLIS,
       missingVersionStatus: config.BROKER_MISSING_VERSION_STATUS,
       deletedLastOperation: config.BROKER_DELETED_LAST_OPERATION,
@@ -104,21 +104,17 @@ async function reload(app: FastifyInstance, catalog: ReloadableCatalog): Promise
 
 /** Refuses what would show only with the first request. */
 function requireUsable(config: Environment): void {
-  const { BROKER_ENCRYPTION_KEYS: keys, POSTGRESQL_CA_FILE: caFile } = config
+  const { BROKER_ENCRYPTION_KEYS: keys } = config
   try {
     if (keys !== undefined) parseEncryptionKeys(keys)
   } catch (error) {
     throw new ConfigError(messageOf(error), { cause: error })
   }
-  try {
-    if (caFile !== undefined) readFileSync(caFile)
-  } catch (error) {
-    throw new ConfigError(`POSTGRESQL_CA_FILE cannot be read: ${messageOf(error)}`, { cause: error })
-  }
-  const hasServer = config.BROKER_STORAGE === 'embedded' || config.POSTGRESQL_ADMIN_URL !== undefined
+  // The embedded server is not needed to know whether there is another
+  const hasServer = postgresqlOptions(config, undefined) !== undefined || config.BROKER_STORAGE === 'embedded'
   if (hasServer || config.BROKER_CATALOG_PATH !== undefined) return
   throw new ConfigError(
-    "Set POSTGRESQL_ADMIN_URL to the server of the tenants' databases, which the shipped catalog offers, or " +
+    "Set POSTGRESQL_ADMIN_URL (or POSTGRESQL_SERVERS_FILE) to the server of the tenants' databases, which the shipped catalog offers, or " +
       `BROKER_CATALOG_PATH to a catalog of yours: BROKER_STORAGE=${config.BROKER_STORAGE} has no embedded server.`
   )
 }
@@ -178,17 +174,4 @@ function credentialsFrom(config: Environment, kept: KeptSecrets | undefined) {
   const [name, ...rest] = (kept?.credentials ?? '').split(':')
   if (name === undefined || rest.length === 0) throw new ConfigError('Set BROKER_USERNAME and BROKER_PASSWORD.')
   return { username: name, password: rest.join(':') }
-}
-
-/** The server of the tenants' databases: the one configured, else the embedded one. */
-function tenantsServer(config: Environment, postgres: EmbeddedPostgres | undefined) {
-  const common = {
-    publicHost: config.POSTGRESQL_PUBLIC_HOST,
-    publicPort: config.POSTGRESQL_PUBLIC_PORT,
-    caFile: config.POSTGRESQL_CA_FILE,
-    backupCommand: config.POSTGRESQL_BACKUP_COMMAND
-  }
-  if (config.POSTGRESQL_ADMIN_URL !== undefined) return { ...common, adminUrl: config.POSTGRESQL_ADMIN_URL }
-  if (postgres === undefined) return undefined
-  return { ...common, adminUrl: postgres.adminUrl, stateDatabase: STATE_DATABASE }
 }

@@ -8,7 +8,7 @@ import {
   readCatalogText
 } from '../core/catalog/index.ts'
 import { exampleProvider } from '../providers/example.ts'
-import { postgresqlProvider } from '../providers/postgresql/index.ts'
+import { planOptionsSource, postgresqlProvider } from '../providers/postgresql/index.ts'
 import { type Arguments, type Command, UsageError } from './command.ts'
 import { connectionHelp, connectionOptions, withoutCredentials } from './connection.ts'
 import { fromChange, fromFinding, LintReport } from './lint-report.ts'
@@ -88,7 +88,7 @@ async function lintSource(file: string): Promise<CatalogLint> {
   const { BROKER_DEFAULT_PROVIDER } = process.env
   return lintCatalog(text, {
     isJson,
-    providers: [exampleProvider(), postgresqlProvider({ adminUrl: neverAsked })],
+    providers: [exampleProvider(), { ...postgresqlProvider({ adminUrl: neverAsked }), options: planOptionsSource() }],
     ...(BROKER_DEFAULT_PROVIDER === undefined || BROKER_DEFAULT_PROVIDER === ''
       ? {}
       : { defaultProvider: BROKER_DEFAULT_PROVIDER })

@@ -13,13 +13,13 @@ import { type Command, runCommand, UsageError } from './command.ts'
 import { conformanceCommand } from './conformance.ts'
 import { lintCommand } from './lint.ts'
 import { migrateCommand } from './migrate.ts'
-import { orphansCommand } from './orphans.ts'
+import { postgresqlCommand } from './postgresql.ts'
 import { serveCommand } from './serve.ts'
 
 const commands: Record<string, Command> = {
   serve: serveCommand,
   migrate: migrateCommand,
-  orphans: orphansCommand,
+  postgresql: postgresqlCommand,
   lint: lintCommand,
   conformance: conformanceCommand,
   catalog: catalogCommand,

@@ -1,3 +1,3 @@
 export type { PostgresqlProviderOptions, PostgresqlProviderSettings, PostgresqlServer } from './options.ts'
-export { PlanOptions } from './plan-options.ts'
+export { PlanOptions, planOptionsSource } from './plan-options.ts'
 export { postgresqlProvider } from './provider.ts'

@@ -53,11 +53,14 @@ export const PlanOptions = Type.Object(
 )
 export type PlanOptions = Static<typeof PlanOptions>
 
-/** The same, for the catalog: every option may be left out, and only servers that there are may be named. */
-export function planOptionsSource(servers: readonly string[]) {
-  const known = Type.Union(servers.map((name) => Type.Literal(name)))
+/**
+ * The same, for the catalog: every option may be left out.
+ * @param servers those that a plan may name; default: any
+ */
+export function planOptionsSource(servers?: readonly string[]) {
+  const name = servers === undefined ? Type.String() : Type.Union(servers.map((server) => Type.Literal(server)))
   const { properties } = PlanOptions
-  return Type.Partial(Type.Object({ ...properties, servers: Type.Array(known, { minItems: 1, uniqueItems: true }) }), {
+  return Type.Partial(Type.Object({ ...properties, servers: Type.Array(name, { minItems: 1, uniqueItems: true }) }), {
     additionalProperties: false
   })
 }

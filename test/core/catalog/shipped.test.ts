@@ -52,14 +52,16 @@ test('shipped catalog: has the tags by which buildpacks know PostgreSQL, and not
   assert.equal(bytes.includes('x-broker'), false)
 })
 
-test('shipped catalog: a provision takes extensions, a bind takes a role', async () => {
+test('shipped catalog: a provision takes a name and extensions, a bind takes a role', async () => {
   const { plans } = await loadCatalog(pathOf('catalog.yaml'), { providers: [postgresql] })
   for (const { validate } of plans) {
     assert.equal(validate.create({}), undefined)
     assert.equal(validate.create({ extensions: ['citext', 'uuid-ossp'] }), undefined)
     assert.match(String(validate.update({ extensions: ['dblink'] })), /extensions\[0\] must be one of "citext"/)
-    assert.equal(validate.create({ a: 1 }), 'Invalid parameters: a is not known (known: extensions)')
+    assert.equal(validate.create({ a: 1 }), 'Invalid parameters: a is not known (known: database, extensions)')
     assert.equal(validate.update({ a: 1 }), 'Invalid parameters: a is not known (known: extensions)')
+    assert.equal(validate.create({ database: 'orders' }), undefined)
+    assert.match(String(validate.create({ database: 'Orders' })), /database/)
     assert.equal(validate.bind({ role: 'reader' }), undefined)
     assert.equal(
       validate.bind({ role: 'root' }),

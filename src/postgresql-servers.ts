@@ -1,0 +1,122 @@
+import { readFileSync } from 'node:fs'
+import { type Static, Type } from '@sinclair/typebox'
+import { Value } from '@sinclair/typebox/value'
+import { parse } from 'yaml'
+import { ConfigError, type Environment } from './config.ts'
+import type { PostgresqlProviderOptions, PostgresqlServer } from './providers/postgresql/index.ts'
+
+const Server = Type.Object(
+  {
+    admin_url: Type.String({ pattern: '^postgres(ql)?://' }),
+    admin_role: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
+    public_host: Type.Optional(Type.String({ minLength: 1 })),
+    public_port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
+    ca_file: Type.Optional(Type.String({ minLength: 1 })),
+    max_databases: Type.Optional(Type.Integer({ minimum: 1 }))
+  },
+  { additionalProperties: false }
+)
+
+/** The file that `POSTGRESQL_SERVERS_FILE` names; YAML or JSON. */
+export const ServersFile = Type.Object(
+  {
+    servers: Type.Record(Type.String({ pattern: '^[a-z][a-z0-9-]{0,62}$' }), Server, {
+      minProperties: 1,
+      additionalProperties: false
+    })
+  },
+  { additionalProperties: false }
+)
+export type ServersFile = Static<typeof ServersFile>
+
+/** Which variables say the same of one server that the file says of each. */
+const OF_ONE_SERVER = [
+  'POSTGRESQL_ADMIN_URL',
+  'POSTGRESQL_ADMIN_ROLE',
+  'POSTGRESQL_PUBLIC_HOST',
+  'POSTGRESQL_PUBLIC_PORT',
+  'POSTGRESQL_CA_FILE'
+] as const
+
+/** The embedded server, as far as tenants' databases are concerned. */
+export type EmbeddedServer = Pick<PostgresqlServer, 'adminUrl' | 'stateDatabase'>
+
+/**
+ * What the provider `postgresql` is told: the servers of the file, the one of the variables, else the embedded one; undefined
+ * when there is none.
+ * @throws {ConfigError} when the file cannot be read or breaks a rule, or variables contradict it
+ */
+export function postgresqlOptions(
+  config: Environment,
+  embedded: EmbeddedServer | undefined
+): PostgresqlProviderOptions | undefined {
+  const common = { backupCommand: config.POSTGRESQL_BACKUP_COMMAND }
+  const { POSTGRESQL_SERVERS_FILE: file } = config
+  if (file !== undefined) {
+    const other = OF_ONE_SERVER.find((name) => config[name] !== undefined)
+    if (other !== undefined) {
+      throw new ConfigError(`${other} and POSTGRESQL_SERVERS_FILE exclude each other: say it in the file.`)
+    }
+    return { ...common, servers: readServersFile(file) }
+  }
+  const server = {
+    publicHost: config.POSTGRESQL_PUBLIC_HOST,
+    publicPort: config.POSTGRESQL_PUBLIC_PORT,
+    caFile: readable('POSTGRESQL_CA_FILE', config.POSTGRESQL_CA_FILE)
+  }
+  if (config.POSTGRESQL_ADMIN_URL !== undefined) {
+    const { POSTGRESQL_ADMIN_URL: adminUrl, POSTGRESQL_ADMIN_ROLE: adminRole } = config
+    return { ...common, ...server, adminUrl, adminRole }
+  }
+  return embedded === undefined ? undefined : { ...common, ...server, ...embedded }
+}
+
+function readServersFile(file: string): Record<string, PostgresqlServer> {
+  const content = contentOf(file)
+  if (!Value.Check(ServersFile, content)) {
+    const [first] = Value.Errors(ServersFile, content)
+    const path = first?.path.slice(1).replaceAll('/', '.') ?? ''
+    // Not the value: it may be a URL with a password
+    throw new ConfigError(
+      `POSTGRESQL_SERVERS_FILE: ${file}: ${path === '' ? 'it' : path} is not as it must be (${first?.message}). ` +
+        'Each of "servers" is a name with admin_url, and if need be admin_role, public_host, public_port, ca_file and max_databases.'
+    )
+  }
+  return Object.fromEntries(
+    Object.entries(content.servers).map(([name, server]) => [
+      name,
+      {
+        adminUrl: server.admin_url,
+        adminRole: server.admin_role,
+        publicHost: server.public_host,
+        publicPort: server.public_port,
+        caFile: readable(`POSTGRESQL_SERVERS_FILE: servers.${name}.ca_file`, server.ca_file),
+        maxDatabases: server.max_databases
+      }
+    ])
+  )
+}
+
+function contentOf(file: string): unknown {
+  try {
+    return parse(readFileSync(file, 'utf8'))
+  } catch (error) {
+    throw new ConfigError(`POSTGRESQL_SERVERS_FILE cannot be read: ${firstLineOf(error)}`, { cause: error })
+  }
+}
+
+/** Refuses what would show only with the first bind. */
+function readable(name: string, file: string | undefined): string | undefined {
+  try {
+    if (file !== undefined) readFileSync(file)
+    return file
+  } catch (error) {
+    throw new ConfigError(`${name} cannot be read: ${firstLineOf(error)}`, { cause: error })
+  }
+}
+
+/** YAML shows the lines around a fault, and with them passwords. */
+function firstLineOf(error: unknown): string {
+  const message = error instanceof Error ? error.message : String(error)
+  return message.split('\n')[0] ?? message
+}
