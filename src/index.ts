@@ -21,5 +21,10 @@ export { BrokerError, type BrokerErrorDetails } from './core/errors.ts'
 export * from './core/provider.ts'
 export { ReloadableCatalog } from './core/reloadable-catalog.ts'
 export { type ExampleProviderOptions, exampleProvider } from './providers/example.ts'
-export { type PostgresqlProviderOptions, postgresqlProvider } from './providers/postgresql/index.ts'
+export {
+  type PostgresqlProviderOptions,
+  type PostgresqlProviderSettings,
+  type PostgresqlServer,
+  postgresqlProvider
+} from './providers/postgresql/index.ts'
 export { serverOptions } from './server.ts'

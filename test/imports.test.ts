@@ -16,6 +16,7 @@ const ranks: Record<string, number> = {
   'src/config': 2,
   'src/embedded-postgres': 2,
   'src/kept-secrets': 2,
+  'src/postgresql-servers': 3,
   'src/providers': 2,
   'src/runners': 2,
   'src/stores': 2,

@@ -8,6 +8,7 @@ import type {
 } from '../../schemas/service-instance.ts'
 import type { Call, Outcome } from './call.ts'
 import type { CatalogPlan } from './catalog/index.ts'
+import { describeInstance, type InstanceDescription } from './description.ts'
 import { type BrokerError, refusals } from './errors.ts'
 import {
   accepted,
@@ -106,6 +107,13 @@ export class Instances {
       ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
       ...(maintenanceVersion === undefined ? {} : { maintenance_info: { version: maintenanceVersion } })
     }
+  }
+
+  /** What the instance uses, its bindings and its latest operations. No endpoint of the specification has it. */
+  async describe(call: Call, instanceId: string): Promise<InstanceDescription> {
+    const instance = ownedBy(call, await this.#store.getInstance(instanceId))
+    if (instance === undefined || instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
+    return describeInstance(this.#operations.options, instance, call.log)
   }
 
   /** `PATCH /v2/service_instances/:instance_id` (spec: Updating a Service Instance). */

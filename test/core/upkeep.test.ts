@@ -5,7 +5,15 @@ import { Bindings } from '../../src/core/bindings.ts'
 import { loadCatalog } from '../../src/core/catalog/index.ts'
 import { Instances } from '../../src/core/instances.ts'
 import { Operations } from '../../src/core/operations.ts'
-import type { Finding, RepairTask, ServiceProvider, StandingInstance, WatchRound } from '../../src/core/provider.ts'
+import type {
+  DescribeTask,
+  Description,
+  Finding,
+  RepairTask,
+  ServiceProvider,
+  StandingInstance,
+  WatchRound
+} from '../../src/core/provider.ts'
 import { repairInstances, watchInstances } from '../../src/core/upkeep.ts'
 import { InProcessRunner } from '../../src/runners/in-process.ts'
 import { MemoryStore } from '../../src/stores/memory.ts'
@@ -162,4 +170,38 @@ test('repair: findings carry the instance, and one that cannot be looked at is a
   ])
   await engine.reconcile()
   assert.deepEqual(asked, [false, false, true, true])
+})
+
+test('describe: what the provider measures, with the bindings and the latest operations, for its platform alone', async (t) => {
+  const describe = async ({ state, options }: DescribeTask): Promise<Description> => {
+    assert.deepEqual([state, options], [{ name: 'instance' }, {}])
+    return { measures: [{ name: 'storage', unit: 'bytes', used: 7, limit: 10 }], notice: 'Nearly full.' }
+  }
+  const { instances, bindings } = await scene(t, { more: { describe }, lifetimeMs: 60_000 })
+  await bindings.bind(call, { ...binding, binding_id: 'b-2' }, bindBody())
+  await bindings.unbind(call, { ...binding, binding_id: 'b-2' }, query)
+  const told = await instances.describe(call, 'i-1')
+  assert.deepEqual(told.measures, [{ name: 'storage', unit: 'bytes', used: 7, limit: 10 }])
+  assert.equal(told.notice, 'Nearly full.')
+  assert.deepEqual(
+    told.bindings.map(({ bindingId, expiresAt }) => [bindingId, (expiresAt?.getTime() ?? 0) > Date.now()]),
+    [['b-1', true]]
+  )
+  assert.deepEqual(
+    told.operations.map(({ kind, bindingId, state }) => [kind, bindingId, state]),
+    [
+      ['unbind', 'b-2', 'succeeded'],
+      ['bind', 'b-2', 'succeeded'],
+      ['bind', 'b-1', 'succeeded'],
+      ['provision', undefined, 'succeeded']
+    ]
+  )
+  assert.doesNotMatch(JSON.stringify(told), /secret/)
+  await assert.rejects(instances.describe({ ...call, platform: 'other' }, 'i-1'), { status: 404 })
+})
+
+test('describe: a provider that measures nothing has bindings and operations all the same', async (t) => {
+  const { instances } = await scene(t)
+  const { measures, bindings, operations } = await instances.describe(call, 'i-1')
+  assert.deepEqual([measures, bindings.length, operations.length], [[], 1, 2])
 })

@@ -1,0 +1,72 @@
+import type { OperationState } from '../../schemas/last-operation.ts'
+import type { Stage } from './perform.ts'
+import type { Description, TaskLog } from './provider.ts'
+import type { InstanceRecord, OperationKind } from './store.ts'
+
+/** What the owner of an instance may know of it beside what the specification lets one fetch. */
+export interface InstanceDescription extends Description {
+  readonly bindings: readonly DescribedBinding[]
+  /** The latest of the instance and its bindings, newest first. */
+  readonly operations: readonly DescribedOperation[]
+}
+
+/** A binding that was made to the end. */
+export interface DescribedBinding {
+  readonly bindingId: string
+  readonly createdAt: Date
+  readonly expiresAt?: Date
+}
+
+/** One operation, as `last_operation` tells it. */
+export interface DescribedOperation {
+  readonly kind: OperationKind
+  readonly bindingId?: string
+  readonly state: OperationState
+  readonly description?: string
+  readonly createdAt: Date
+  readonly finishedAt?: Date
+}
+
+const OPERATIONS = 10
+/** Somebody waits for the answer. */
+const DESCRIBE_MS = 5_000
+
+/** Asks the provider, which may take a while, and adds what the store knows. */
+export async function describeInstance(
+  stage: Stage,
+  { instanceId, serviceId, planId, parameters, state, provider }: InstanceRecord,
+  log: TaskLog
+): Promise<InstanceDescription> {
+  const { store, providers, catalog } = stage
+  const entry = catalog().plan(serviceId, planId)
+  const { describe } = providers.get(provider) ?? {}
+  const asked =
+    describe === undefined || entry === undefined || state === undefined
+      ? { measures: [] }
+      : await describe.call(providers.get(provider), {
+          instanceId,
+          options: entry.options,
+          parameters,
+          state,
+          log,
+          signal: AbortSignal.timeout(DESCRIBE_MS)
+        })
+  const bindings = await store.listBindings(instanceId)
+  const operations = await store.recentOperations(instanceId, OPERATIONS)
+  return {
+    ...asked,
+    bindings: bindings
+      .filter(({ status }) => status === 'ready')
+      .map(({ bindingId, createdAt, expiresAt }) => {
+        return { bindingId, createdAt, ...(expiresAt === undefined ? {} : { expiresAt }) }
+      }),
+    operations: operations.map(({ kind, bindingId, state: ended, description, createdAt, finishedAt }) => ({
+      kind,
+      state: ended,
+      createdAt,
+      ...(bindingId === undefined ? {} : { bindingId }),
+      ...(description === undefined ? {} : { description }),
+      ...(finishedAt === undefined ? {} : { finishedAt })
+    }))
+  }
+}
