@@ -23,12 +23,12 @@ async function anotherServer(t: TestContext, settings: Record<string, string> = 
 const nowhere = 'postgresql://a:b@127.0.0.1:1/postgres'
 
 test('servers: a new instance goes to the emptiest of its plan that has room, and stays there', async (t) => {
-  const { sql: onBlue } = await setUp(t)
-  const green = await anotherServer(t)
+  const [blue, green] = [await anotherServer(t), await anotherServer(t)]
+  const { sql: onBlue } = await setUp(t, { url: blue.adminUrl })
   const { sql: onGreen } = await setUp(t, { url: green.adminUrl })
   const provider = postgresqlProvider({
     servers: {
-      blue: { adminUrl: await superuserUrl(), maxDatabases: 4, publicHost: 'blue.example' },
+      blue: { adminUrl: blue.adminUrl, maxDatabases: 4, publicHost: 'blue.example' },
       green: { adminUrl: green.adminUrl, maxDatabases: 2 },
       down: { adminUrl: nowhere }
     }
@@ -73,7 +73,7 @@ test('servers: a new instance goes to the emptiest of its plan that has room, an
   )
   await assert.rejects(async () => provider.inventory?.list(), 'a server that is down cannot be compared')
   const both = postgresqlProvider({
-    servers: { blue: { adminUrl: await superuserUrl() }, green: { adminUrl: green.adminUrl } }
+    servers: { blue: { adminUrl: blue.adminUrl }, green: { adminUrl: green.adminUrl } }
   })
   cleanUp(t, () => both.stop?.())
   const listed = (await both.inventory?.list()) ?? []
