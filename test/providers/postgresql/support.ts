@@ -93,7 +93,8 @@ const silent: TaskLog = { debug() {}, info() {}, warn() {}, error() {} }
 const plan: ServicePlan = { id: 'p', name: 'p', description: 'p' }
 const service = { id: 's', name: 's', description: 's', bindable: true, plans: [plan] }
 
-interface Call {
+/** What a test has to say about one call of the provider. */
+export interface Call {
   signal?: AbortSignal
   log?: TaskLog
   /** Called before the state is kept; throws to refuse. */
