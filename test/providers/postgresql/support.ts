@@ -104,7 +104,7 @@ export interface Call {
 /** The framework's part, in memory: one instance with its bindings and what was saved of them. */
 export class Instance {
   readonly provider: ServiceProvider
-  readonly id = randomUUID()
+  readonly id: string = randomUUID()
   readonly states = new Map<string, JsonObject>()
   options: JsonObject = {}
   parameters: JsonObject = {}
