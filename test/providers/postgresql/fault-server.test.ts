@@ -1,6 +1,5 @@
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
-import type { Client } from 'pg'
 import { postgresqlProvider } from '../../../src/providers/postgresql/index.ts'
 import { alarmsOf, assertUnavailable, codesOf, told, untilDone } from './failures.ts'
 import { OwnServer } from './own-server.ts'
@@ -85,18 +84,11 @@ test('[row 2] unbind: a shutdown that ends its waiting statement is survived', a
 test('[row 2] every operation: while the server recovers from a crash says so, and converges after it', async (t) => {
   const { instance, at } = await instanceAt(t)
   await instance.bind('gone')
-  const frozen = await connect(t, server.adminUrl)
   const killed = await connect(t, server.adminUrl)
-  const [frozenPid, killedPid] = [await pidOf(frozen), await pidOf(killed)]
-  // The server waits some seconds for the frozen one before it recovers
-  process.kill(frozenPid, 'SIGSTOP')
-  let thawed = false
-  const thaw = () => {
-    if (!thawed) process.kill(frozenPid, 'SIGCONT')
-    thawed = true
-  }
-  cleanUp(t, thaw)
-  process.kill(killedPid, 'SIGKILL')
+  const pid = Number(await scalar(killed, 'SELECT pg_backend_pid()'))
+  // The server waits some seconds for this one before it recovers
+  const thaw = await server.freeze(t)
+  process.kill(pid, 'SIGKILL')
   const refusals = await Promise.all([
     assertUnavailable(at, told.unreachable, (call) => instance.update({ connection_limit: 4 }, call)),
     assertUnavailable(at, told.unreachable, (call) => instance.bind('b', {}, call)),
@@ -217,8 +209,4 @@ async function crowd(t: TestContext): Promise<() => Promise<unknown>> {
   const leave = () => sql(`SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = 'crowd'`)
   cleanUp(t, leave)
   return leave
-}
-
-async function pidOf(client: Client): Promise<number> {
-  return Number(await scalar(client, 'SELECT pg_backend_pid()'))
 }

@@ -1,8 +1,10 @@
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { Client } from 'pg'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../../src/embedded-postgres/index.ts'
 import { removeServer, temporaryDataDir } from '../../helper/postgres.ts'
-import { cleanUp } from './support.ts'
+import { cleanUp, connect, scalar } from './support.ts'
 
 /** A server of one test file's own, which its tests may stop, crash and fill. */
 export class OwnServer {
@@ -22,10 +24,9 @@ export class OwnServer {
     return this.#adminUrl
   }
 
-  /** Process id of the postmaster. */
+  /** Process id of the postmaster; from its file, because a supervisor hears of a new one later than clients may. */
   get pid(): number {
-    if (this.#running === undefined) throw new Error('The server does not run.')
-    return this.#running.pid
+    return Number(readFileSync(join(this.clusterDir, 'postmaster.pid'), 'utf8').split('\n')[0])
   }
 
   get clusterDir(): string {
@@ -54,6 +55,20 @@ export class OwnServer {
   /** Ends it at once, without a checkpoint. Its supervisor starts it again, five times a minute. */
   crash(): void {
     process.kill(this.pid, 'SIGQUIT')
+  }
+
+  /** Stops a session's process until the answer is called, at the latest at the end of the test: others wait for it. */
+  async freeze(t: TestContext): Promise<() => void> {
+    const client = await connect(t, this.#adminUrl)
+    const pid = Number(await scalar(client, 'SELECT pg_backend_pid()'))
+    let frozen = true
+    const thaw = () => {
+      if (frozen) process.kill(pid, 'SIGCONT')
+      frozen = false
+    }
+    process.kill(pid, 'SIGSTOP')
+    cleanUp(t, thaw)
+    return thaw
   }
 
   /** One statement of the superuser, on a connection of its own: others may be lost by now. */
