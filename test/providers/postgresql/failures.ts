@@ -7,6 +7,7 @@ export const told = {
   unreachable: 'The database server cannot be reached at the moment.',
   busy: 'The database server is busy with concurrent changes.',
   full: 'The database server or the database has no free connection.',
+  locked: 'An open transaction holds a lock on the database.',
   exhausted: 'The database server is out of disk space or memory.',
   refused: 'The broker cannot log in to the database server. Its operator has to look into it.',
   forbidden: 'The broker lacks a right on the database server. Its operator has to look into it.'
