@@ -24,7 +24,13 @@ export const faultRows: readonly FaultRow[] = [
     row: 1,
     fault: 'the server is down, or dies, at any step',
     answer: 'in progress, synchronously 503',
-    files: ['fault-server.test.ts', 'fault-crash.test.ts', 'kill-sweep.test.ts', 'faults.test.ts'],
+    files: [
+      'fault-server.test.ts',
+      'fault-platform.test.ts',
+      'fault-crash.test.ts',
+      'kill-sweep.test.ts',
+      'faults.test.ts'
+    ],
     framework: inProgress
   },
   {
@@ -37,7 +43,7 @@ export const faultRows: readonly FaultRow[] = [
     row: 3,
     fault: 'the admin is locked (28000), or its password is another (28P01)',
     answer: 'an alarm at once; in progress, synchronously 503, never 4xx',
-    files: ['fault-server.test.ts', 'faults.test.ts']
+    files: ['fault-server.test.ts', 'fault-platform.test.ts', 'faults.test.ts']
   },
   { row: 4, fault: 'the server is full (53300)', answer: 'in progress, 503', files: ['fault-server.test.ts'] },
   { row: 5, fault: 'the database is at its connection limit', answer: 'as ever', files: ['faults.test.ts'] },
@@ -210,6 +216,7 @@ export const faultRows: readonly FaultRow[] = [
     row: 33,
     fault: 'the time for tries is over, and the work half-done',
     answer: 'failed; a delete removes what there is, an update can be repeated',
+    files: ['fault-platform.test.ts'],
     framework: [
       "core/operations.test.ts: operation: the plan's maximum_polling_duration ends the tries",
       'core/operations.test.ts: operation on …: rejected ends at once, is removable, and repeatable',
