@@ -93,6 +93,35 @@ test('[row 33] PUT instance: half-made when the time for tries is over has faile
   assert.deepEqual(await provider.inventory?.list(), [])
 })
 
+test('[row 1] PUT, DELETE: while the server is down answer 503 that says so when the time of the request is up', async (t) => {
+  const { platform, provider } = await brokerAt(t, { syncDeadlineMs: 2_500 })
+  answered(await platform.provision('i-1', provisionBody(plan)), 201)
+  credentialsOf(await platform.bind('i-1', 'b-1', bindBody(plan)), 201)
+  await server.stop(t)
+  const replies = await Promise.all([
+    platform.provision('i-2', provisionBody(plan)),
+    platform.bind('i-1', 'b-2', bindBody(plan)),
+    platform.bind('i-1', 'b-3', bindBody(plan)),
+    platform.unbind('i-1', 'b-1', deleteQuery(plan))
+  ])
+  for (const reply of replies) {
+    answered(reply, 503, { description: told.unreachable })
+    assert.match(String(reply.headers['retry-after']), /^\d+$/)
+  }
+  await server.start()
+  answered(await platform.unbind('i-1', 'b-1', deleteQuery(plan)), 200, {})
+  answered(await platform.deprovision('i-1', deleteQuery(plan)), 200, {})
+  await until('what was begun is undone', async () => (await provider.inventory?.list())?.length === 0)
+})
+
+test('[row 33] PUT instance: given up within a try says why', async (t) => {
+  const { platform } = await brokerAt(t, { seconds: 4 })
+  await server.stop(t)
+  const create = accepted(await platform.provision('i-1', provisionBody(plan), ASYNC))
+  const { description } = answered(await platform.ended(instance, create), 200)
+  assert.match(String(description), /^The database server cannot be reached at the moment\. It was given up after/)
+})
+
 /** A broker whose one plan is of the provider. */
 async function brokerAt(
   t: TestContext,
