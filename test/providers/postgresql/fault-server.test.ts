@@ -174,6 +174,17 @@ test('[row 4] unbind and deprovision: an admin with reserved connections works o
   assert.deepEqual(await leftovers(sql, instance.token), [])
 })
 
+test('[row 4] provision: an admin with reserved connections makes a database on a full server', async (t) => {
+  const { instance } = await instanceAt(t, 'CREATEDB CREATEROLE')
+  const fresh = new Instance(instance.provider)
+  await sql('GRANT pg_use_reserved_connections TO plain_admin')
+  cleanUp(t, () => sql('REVOKE pg_use_reserved_connections FROM plain_admin'))
+  await crowd(t)
+  await fresh.provision()
+  await fresh.deprovision()
+  assert.deepEqual(await leftovers(sql, fresh.token), [])
+})
+
 function limitOf({ database }: Instance) {
   return sql('SELECT datconnlimit FROM pg_database WHERE datname = $1', [database])
 }
