@@ -23,6 +23,15 @@ export function testPostgres(): Promise<TestPostgres> {
 }
 
 async function start(): Promise<TestPostgres> {
+  const dataDir = temporaryDataDir()
+  // Durability is of no use to a server that is thrown away.
+  const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
+  const server = await startEmbeddedPostgres({ dataDir, settings })
+  return { adminUrl: server.adminUrl, createDatabase: () => createDatabase(server) }
+}
+
+/** A data directory that is gone, with the server on it, when the process ends. */
+export function temporaryDataDir(): string {
   removeForgotten()
   const dataDir = mkdtempSync(join(tmpdir(), `${folderPrefix}${process.pid}-`))
   // Not an `after` hook: it would run before those of the test file, whose pools are still open then. And 'exit' also
@@ -34,10 +43,7 @@ async function start(): Promise<TestPostgres> {
       process.kill(process.pid, signal)
     })
   }
-  // Durability is of no use to a server that is thrown away.
-  const settings = { fsync: 'off', synchronous_commit: 'off', full_page_writes: 'off' }
-  const server = await startEmbeddedPostgres({ dataDir, settings })
-  return { adminUrl: server.adminUrl, createDatabase: () => createDatabase(server) }
+  return dataDir
 }
 
 async function createDatabase({ adminUrl, urlOf }: EmbeddedPostgres): Promise<string> {

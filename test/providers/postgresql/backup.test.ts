@@ -43,7 +43,7 @@ for (const admin of adminKinds) {
   })
 }
 
-test('deprovision: a backup that fails keeps the database, and the next delete tries again', async (t) => {
+test('[row 32] deprovision: a backup that fails keeps the database, and the next delete tries again', async (t) => {
   const folder = temporaryFolder(t)
   const allowed = join(folder, 'allowed')
   const { provider, sql, adminUrl } = await setUp(t, {

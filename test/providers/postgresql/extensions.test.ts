@@ -37,7 +37,7 @@ for (const admin of adminKinds) {
     assert.deepEqual(await leftovers(sql, instance.token), [])
   })
 
-  test(`provision: ${admin} refuses extensions that the plan or the server does not have, and makes nothing`, async (t) => {
+  test(`[row 30] provision: ${admin} refuses extensions that the plan or the server does not have, and makes nothing`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
     const cases: [unknown, RegExp][] = [
       [['dblink'], /^The plan does not allow the extension "dblink"\. It allows: citext, nonesuch\.$/],
@@ -54,7 +54,7 @@ for (const admin of adminKinds) {
     }
   })
 
-  test(`update: ${admin} refuses with 422 what cannot be had any more, and the database stays as it was`, async (t) => {
+  test(`[row 30] update: ${admin} refuses with 422 what cannot be had any more, and the database stays as it was`, async (t) => {
     const { provider } = await setUp(t, { admin })
     const instance = new Instance(provider)
     cleanUp(t, () => instance.deprovision())
@@ -70,7 +70,7 @@ for (const admin of adminKinds) {
   })
 }
 
-test('provision: an extension that is not trusted is installed by a superuser, and refused to another admin', async (t) => {
+test('[row 30] provision: an extension that is not trusted is installed by a superuser, and refused to another admin', async (t) => {
   for (const admin of adminKinds) {
     const { provider, sql } = await setUp(t, { admin })
     const instance = new Instance(provider)

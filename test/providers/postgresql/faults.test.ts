@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { Client, escapeLiteral } from 'pg'
 import { Rejected, StaleAttempt, Unavailable } from '../../../src/core/provider.ts'
+import { assertUnavailable, told } from './failures.ts'
 import {
   adminKinds,
   cleanUp,
@@ -16,7 +17,7 @@ import {
 } from './support.ts'
 
 for (const admin of adminKinds) {
-  test(`bind and unbind: with ${admin}, a database at its connection limit is no obstacle`, async (t) => {
+  test(`[row 5] bind and unbind: with ${admin}, a database at its connection limit is no obstacle`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
     const instance = await instanceOf(t, provider, { connection_limit: 2 })
     const uri = await instance.uri('busy')
@@ -51,24 +52,22 @@ test('abort: a waiting statement ends at once, on the server too, and a later de
   assert.deepEqual(await leftovers(sql, instance.token), [])
 })
 
-test('unbind: a lock that another binding holds is reported, and leaves the login disabled', async (t) => {
-  const { provider } = await setUp(t)
+test('[row 21] unbind: a lock that another binding holds is reported, and leaves the login disabled', async (t) => {
+  const { provider, adminUrl } = await setUp(t)
   const instance = await instanceOf(t, provider)
   const uri = await instance.uri('stray')
   const stray = await connect(t, uri)
   const holder = await connect(t, await instance.uri('holder'))
   await stray.query('SET ROLE NONE; CREATE SCHEMA mine; CREATE TABLE mine.held (id int)')
   await holder.query('BEGIN; SELECT FROM mine.held')
-  await assert.rejects(instance.unbind('stray'), (error) => {
-    return error instanceof Unavailable && error.message === 'An open transaction holds a lock on the database.'
-  })
+  await assertUnavailable({ instance, adminUrl }, told.locked, (call) => instance.unbind('stray', call))
   await assert.rejects(connect(t, uri), { code: '28P01' })
   await holder.query('COMMIT')
   await instance.unbind('stray')
   await holder.query('DROP TABLE mine.held')
 })
 
-test('abort: between any two statements of a provision stops it, and the delete leaves nothing', async (t) => {
+test('[row 14] abort: between any two statements of a provision stops it, and the delete leaves nothing', async (t) => {
   const { provider, sql } = await setUp(t)
   const original = Client.prototype.query
   let controller = new AbortController()
@@ -90,7 +89,7 @@ test('abort: between any two statements of a provision stops it, and the delete 
   }
 })
 
-test('takeover: a newer attempt ends the sessions of the older, which then stops', async (t) => {
+test('[row 12] takeover: a newer attempt ends the sessions of the older, which then stops', async (t) => {
   const { provider, adminUrl, sql } = await setUp(t)
   const instance = await instanceOf(t, provider)
   const url = new URL(adminUrl)
@@ -125,7 +124,7 @@ test('takeover: only the same subject and the same login are ended', async (t) =
   await assert.rejects(ofBinding.query('SELECT 1'))
 })
 
-test('provision: a name that belongs to somebody else is left alone, and another chosen', async (t) => {
+test('[row 10] provision: a name that belongs to somebody else is left alone, and another chosen', async (t) => {
   const { provider, sql } = await setUp(t)
   const { sql: other } = await setUp(t, { admin: 'CREATEDB CREATEROLE' })
   const instance = new Instance(provider)
@@ -142,7 +141,7 @@ test('provision: a name that belongs to somebody else is left alone, and another
   assert.deepEqual(await leftovers(sql, 'abcdefghijklmnopqrst'), ['osb_d_abcdefghijklmnopqrst'])
 })
 
-test('deprovision: a database whose drop was interrupted is dropped', async (t) => {
+test('[row 8] deprovision: a database whose drop was interrupted is dropped', async (t) => {
   const { provider, sql } = await setUp(t)
   const instance = new Instance(provider)
   await instance.provision()
@@ -166,7 +165,7 @@ test('unbind: in a database that is closed revokes the login and leaves it to th
   assert.deepEqual(await leftovers(sql, instance.token), [])
 })
 
-test('start: an unreachable server is waited for, and tasks say so without naming it', async (t) => {
+test('[row 1] start: an unreachable server is waited for, and tasks say so without naming it', async (t) => {
   const { provider } = await setUp(t, { adminUrl: 'postgresql://admin:secret@127.0.0.1:1/postgres' })
   await provider.start?.()
   await assert.rejects(async () => provider.health?.())
@@ -179,7 +178,7 @@ test('start: an unreachable server is waited for, and tasks say so without namin
   assert.doesNotMatch(JSON.stringify(lines), /secret/)
 })
 
-test('provision: a refused admin login is an alarm, and for the user a passing fault', async (t) => {
+test('[row 3] provision: a refused admin login is an alarm, and for the user a passing fault', async (t) => {
   const { adminUrl } = await setUp(t)
   const wrong = new URL(adminUrl)
   wrong.password = 'wrong'
@@ -202,7 +201,7 @@ test('start: an admin without the rights is refused', async (t) => {
   await assert.rejects(async () => provider.start?.(), /CREATEDB and CREATEROLE/)
 })
 
-test('server: connections that the server ends are replaced', async (t) => {
+test('[row 2] server: connections that the server ends are replaced', async (t) => {
   const { provider, sql } = await setUp(t)
   const instance = await instanceOf(t, provider)
   await sql(

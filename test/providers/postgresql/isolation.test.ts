@@ -65,7 +65,7 @@ for (const admin of adminKinds) {
     assert.deepEqual(await leftovers(sql, instance.token), [])
   })
 
-  test(`isolation: with ${admin}, grants to another tenant's roles keep nobody from being removed`, async (t) => {
+  test(`[row 20] isolation: with ${admin}, grants to another tenant's roles keep nobody from being removed`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
     const [mine, other] = [new Instance(provider), new Instance(provider)]
     await Promise.all([mine.provision(), other.provision()])

@@ -52,7 +52,7 @@ for (const admin of adminKinds) {
     await instance.deprovision()
   })
 
-  test(`deprovision: ${admin} removes bindings that are left and in use`, async (t) => {
+  test(`[row 13] [row 15] deprovision: ${admin} removes bindings that are left and in use`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
     const instance = new Instance(provider)
     await instance.provision()
@@ -62,7 +62,7 @@ for (const admin of adminKinds) {
     assert.deepEqual(await leftovers(sql, instance.token), [])
   })
 
-  test(`unbind: ${admin} hands objects made without the role to the owner`, async (t) => {
+  test(`[row 19] unbind: ${admin} hands objects made without the role to the owner`, async (t) => {
     const { provider } = await setUp(t, { admin })
     const instance = await instanceOf(t, provider)
     const stray = await connect(t, await instance.uri('stray'))
@@ -95,7 +95,7 @@ test('update: the new plan is what sessions get, and what bindings are limited t
   assert.deepEqual(limits, [{ n: 7 }, { n: 7 }])
 })
 
-test('bind: repeated with the saved state answers the same credentials', async (t) => {
+test('[row 25] bind: repeated with the saved state answers the same credentials', async (t) => {
   const { provider } = await setUp(t)
   const instance = await instanceOf(t, provider)
   const first = await instance.bind('b')
@@ -111,7 +111,7 @@ test('bind: unknown role or parameter is rejected with 400', async (t) => {
   }
 })
 
-test('bind: a database that was dropped behind our back is rejected with 500', async (t) => {
+test('[row 23] bind: a database that was dropped behind our back is rejected with 500', async (t) => {
   const { provider, sql } = await setUp(t)
   const instance = await instanceOf(t, provider)
   await sql(`DROP DATABASE ${instance.database}`)

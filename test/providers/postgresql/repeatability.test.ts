@@ -7,7 +7,7 @@ import { connect, Instance, instanceOf, leftovers, type Scene, scalar, setUp } f
 // The plain admin has every statement of the superuser, and the grants to itself: so each point is tried with it
 const admin = 'CREATEDB CREATEROLE'
 
-test('provision: crashed before any statement converges when repeated or deleted', async (t) => {
+test('[row 11] provision: crashed before any statement converges when repeated or deleted', async (t) => {
   const { provider, sql } = await setUp(t, { admin })
   const crashes = new Crashes(t)
   for (let at = 1, done = false; !done; at++) {
@@ -24,7 +24,7 @@ test('provision: crashed before any statement converges when repeated or deleted
   }
 })
 
-test('bind and unbind: crashed before any statement converge when repeated', async (t) => {
+test('[row 11] bind and unbind: crashed before any statement converge when repeated', async (t) => {
   const { provider, sql } = await setUp(t, { admin })
   const instance = await instanceOf(t, provider)
   const witness = await connect(t, await instance.uri('witness'))
@@ -51,7 +51,7 @@ test('bind and unbind: crashed before any statement converge when repeated', asy
   await witness.query('DROP SCHEMA mine CASCADE')
 })
 
-test('update and deprovision: crashed before any statement converge when repeated', async (t) => {
+test('[row 11] update and deprovision: crashed before any statement converge when repeated', async (t) => {
   const { provider, sql } = await setUp(t, { admin })
   const crashes = new Crashes(t)
   for (let at = 1, done = false; !done; at++) {
@@ -87,7 +87,7 @@ test('life: a superuser who crashes again and again, a statement later each time
   assert.deepEqual(await leftovers(sql, instance.token), [])
 })
 
-test('provision: ten at once, with bindings and removal, all come out right', async (t) => {
+test('[row 11] provision: ten at once, with bindings and removal, all come out right', async (t) => {
   const { provider, sql } = await setUp(t, { admin })
   const instances = Array.from({ length: 10 }, () => new Instance(provider))
   await Promise.all(instances.map((instance) => instance.provision()))

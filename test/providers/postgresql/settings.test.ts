@@ -26,7 +26,7 @@ after(async () => {
 })
 
 for (const admin of adminKinds) {
-  test(`deprovision: ${admin} rolls prepared transactions back`, async (t) => {
+  test(`[row 17] deprovision: ${admin} rolls prepared transactions back`, async (t) => {
     const { provider, sql } = await setUp(t, { admin, url: server.adminUrl })
     const instance = new Instance(provider)
     await instance.provision()

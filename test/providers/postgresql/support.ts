@@ -97,7 +97,8 @@ const silent: TaskLog = { debug() {}, info() {}, warn() {}, error() {} }
 const plan: ServicePlan = { id: 'p', name: 'p', description: 'p' }
 const service = { id: 's', name: 's', description: 's', bindable: true, plans: [plan] }
 
-interface Call {
+/** What a test has to say about one call of the provider. */
+export interface Call {
   signal?: AbortSignal
   log?: TaskLog
   /** Called before the state is kept; throws to refuse. */
@@ -107,7 +108,7 @@ interface Call {
 /** The framework's part, in memory: one instance with its bindings and what was saved of them. */
 export class Instance {
   readonly provider: ServiceProvider
-  readonly id = randomUUID()
+  readonly id: string = randomUUID()
   readonly states = new Map<string, JsonObject>()
   /** Bindings with an unfinished operation. */
   readonly unsettled = new Set<string>()
