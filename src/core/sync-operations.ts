@@ -103,6 +103,8 @@ class SyncRun {
     this.#controller.abort(abortReasons.overtime)
     const end = await Promise.race([work, sleep(ABORT_GRACE_MS)])
     const error = refusals.deadline(syncDeadlineMs / 1000)
+    // What kept it from its end says more to the user than that the time is up.
+    if (end?.kind === 'failed' && end.error instanceof Unavailable) return this.answer(end)
     if (end?.kind === 'succeeded' || end?.kind === 'rejected' || end?.kind === 'lost') return this.answer(end)
     if (end === undefined) {
       // The provider ignores its signal. Undoing beside it would race with it, and the request cannot wait.

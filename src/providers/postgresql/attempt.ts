@@ -1,6 +1,6 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Task, Unavailable } from '../../core/provider.ts'
-import { faultOf, logFault } from './faults.ts'
+import { type Fault, faultOf, logFault } from './faults.ts'
 import { type AdminServer, OF_ADMIN } from './server.ts'
 import { type Session, unlessAborted, type Work } from './session.ts'
 
@@ -29,21 +29,30 @@ export class NamesTaken extends Error {
  * @throws {Unavailable} when the fault stays
  */
 export async function attempt<T>(server: AdminServer, task: Task, work: Attempt<T>): Promise<T> {
+  let last: Fault | undefined
   for (let tries = 1; ; tries++) {
     try {
       return await runOnce(server, task, work)
     } catch (error) {
       // The connection that an abort cut says so too; only the abort matters then
-      task.signal.throwIfAborted()
+      throwIfAborted(task.signal, last)
       if (!(error instanceof NamesTaken)) {
         const fault = faultOf(error)
         if (fault === undefined) throw error
         logFault(task.log, fault, error)
+        last = fault
         if (!fault.retry || tries === TRIES) throw new Unavailable(fault.description, { cause: error })
       } else if (tries === TRIES) throw error
     }
     await pause(tries, task.signal)
+    throwIfAborted(task.signal, last)
   }
+}
+
+/** When the time is up, what kept the work from its end says more to the user than that. */
+function throwIfAborted(signal: AbortSignal, last: Fault | undefined): void {
+  if (signal.aborted && last !== undefined) throw new Unavailable(last.description, { cause: signal.reason })
+  signal.throwIfAborted()
 }
 
 async function runOnce<T>(server: AdminServer, task: Task, { subject, save, endsBindings, run }: Attempt<T>) {
@@ -95,7 +104,6 @@ async function pause(tries: number, signal: AbortSignal): Promise<void> {
   try {
     await delay(longest * (0.5 + Math.random() / 2), undefined, { signal })
   } catch (error) {
-    signal.throwIfAborted()
-    throw error
+    if (!signal.aborted) throw error
   }
 }

@@ -42,6 +42,9 @@ export async function createInstance(
   await applyPlan(maintenance, names, options)
   await maintenance.query(`ALTER DATABASE ${database} ALLOW_CONNECTIONS true`)
   const run = async (tenant: Session) => {
+    // A session that got one of the reserved connections was asked for its roles before it had a database, and keeps
+    // the answer, in which the owner of the database is no pg_database_owner; to ask for another role's replaces it
+    await tenant.query(`SELECT pg_has_role(${quoteLiteral(names.reader)}, ${quoteLiteral(names.owner)}, 'USAGE')`)
     await tenant.query(`ALTER SCHEMA public OWNER TO ${owner}`)
     await tenant.query('REVOKE ALL ON SCHEMA public FROM PUBLIC')
     await tenant.query(`GRANT USAGE ON SCHEMA public TO ${reader}`)

@@ -29,7 +29,7 @@ async function scene(t: Parameters<typeof setUp>[0]) {
   return { sql, url, providerOf }
 }
 
-test('admin role: a second login takes over every operation when the first is dropped', async (t) => {
+test('admin role: a second login takes over every operation when the first is dropped [row 31]', async (t) => {
   const { sql, providerOf } = await scene(t)
   const { provider: first } = await providerOf('broker_2026')
   const instance = new Instance(first)

@@ -173,26 +173,26 @@ export const faultRows: readonly FaultRow[] = [
   {
     row: 26,
     fault: 'a tenant changes its own password',
-    answer: 'a repeated bind sets the one that was answered; an unbind shuts out either',
-    files: ['fault-tenant.test.ts']
+    answer: 'a repair, or a repeated bind, sets the one that was answered; an unbind shuts out either',
+    files: ['fault-tenant.test.ts', 'repair.test.ts']
   },
   {
     row: 27,
     fault: 'a tenant changes its own settings',
-    answer: 'as ever; limits of connections cannot be changed by it',
-    files: ['fault-tenant.test.ts']
+    answer: 'as ever; a repair resets what is the plan’s to set, limits of connections cannot be changed by it',
+    files: ['fault-tenant.test.ts', 'repair.test.ts']
   },
   {
     row: 28,
     fault: 'an update to a plan that is smaller than what is used',
-    answer: '422',
-    pending: 'refused once plans have a quota of storage, which is being built'
+    answer: '422, which says by how much',
+    files: ['storage.test.ts']
   },
   {
     row: 29,
     fault: 'more storage is used than the quota',
-    answer: 'read-only, and said in a description',
-    pending: 'plans get a quota of storage, which is being built'
+    answer: 'bindings read and delete, until there is room again',
+    files: ['storage.test.ts']
   },
   {
     row: 30,
@@ -203,8 +203,8 @@ export const faultRows: readonly FaultRow[] = [
   {
     row: 31,
     fault: 'the admin’s login is replaced by another (42501 on every older role)',
-    answer: 'as ever',
-    pending: 'needs a group without a login that owns everything, which is being built'
+    answer: 'as ever, where a group without a login is the admin',
+    files: ['admin-role.test.ts']
   },
   {
     row: 32,

@@ -124,7 +124,7 @@ for (const admin of adminKinds) {
     }
   })
 
-  test(`repair: with ${admin}, what a tenant changed of itself is healed`, async (t) => {
+  test(`repair: with ${admin}, what a tenant changed of itself is healed [row 26] [row 27]`, async (t) => {
     const { instance, names, ownerUri } = await scene(t, admin)
     const client = await connect(t, ownerUri)
     await client.query('SET ROLE NONE')

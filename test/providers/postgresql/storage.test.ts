@@ -26,7 +26,7 @@ async function sizeOf(sql: Scene['sql'], { database }: Instance): Promise<number
 }
 
 for (const admin of adminKinds) {
-  test(`quota: with ${admin}, used up means read and delete, whatever a session does, until there is room`, async (t) => {
+  test(`quota: with ${admin}, used up means read and delete, whatever a session does, until there is room [row 29]`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
     const instance = await instanceOf(t, provider, small)
     const uri = await instance.uri('writer')
@@ -163,7 +163,7 @@ test('quota: the steps from one state to the next', () => {
   assert.equal(stepFor({ ...usage, bytes: 500 * MB, lockedAtBytes: 101 * MB }, Number.POSITIVE_INFINITY), 'lift')
 })
 
-test('update: a plan with less than is used is refused with 422, which says by how much', async (t) => {
+test('update: a plan with less than is used is refused with 422, which says by how much [row 28]', async (t) => {
   const { provider, sql } = await setUp(t)
   const instance = await instanceOf(t, provider, { connection_limit: 5, storage_quota: '1GB' })
   const uri = await instance.uri('a')
