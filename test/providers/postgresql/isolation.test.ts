@@ -1,51 +1,92 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
-import { adminKinds, cleanUp, connect, Instance, instanceOf, leftovers, scalar, setUp } from './support.ts'
+import { existsSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { type TestContext, test } from 'node:test'
+import { Client } from 'pg'
+import { type Attack, attacksOn, type Targets } from './attacks.ts'
+import {
+  type AdminKind,
+  adminKinds,
+  cleanUp,
+  connect,
+  Instance,
+  instanceOf,
+  leftovers,
+  type Scene,
+  scalar,
+  setUp
+} from './support.ts'
 
 /** As a session starts, and after it has thrown its role away. */
-const sessionStates = { 'as the owner': 'SELECT 1', 'as the login': 'SET ROLE NONE' }
+const sessionStates = { 'as the owner': 'RESET ROLE', 'as the login': 'SET ROLE NONE' }
+
+/** Two tenants; a session of the first attacks, one of the second is open all the while. */
+async function scene(t: TestContext, admin: AdminKind) {
+  const { provider, sql, adminUrl } = await setUp(t, { admin })
+  const [mine, other] = [await instanceOf(t, provider), await instanceOf(t, provider)]
+  const client = await connect(t, await mine.uri('b'))
+  const witness = await connect(t, await other.uri('b'))
+  await witness.query('CREATE TABLE precious AS SELECT 1 AS id')
+  const targets: Targets = {
+    database: mine.database,
+    owner: `osb_o_${mine.token}`,
+    login: String(await scalar(client, 'SELECT session_user')),
+    foreignDatabase: other.database,
+    foreignOwner: `osb_o_${other.token}`,
+    foreignLogin: String(await scalar(witness, 'SELECT session_user')),
+    admin: new URL(adminUrl).username,
+    foreignPid: Number(await scalar(witness, 'SELECT pg_backend_pid()')),
+    file: join(tmpdir(), `osb-intruder-${process.pid}`)
+  }
+  return { sql, client, witness, targets }
+}
 
 for (const admin of adminKinds) {
   test(`isolation: with ${admin}, credentials open no other database`, async (t) => {
-    const { provider, sql } = await setUp(t, { admin })
+    const state = `state_${process.pid}_${admin.length}`
+    const { sql: asSuperuser } = await setUp(t)
+    await asSuperuser(`CREATE DATABASE ${state}`)
+    cleanUp(t, () => asSuperuser(`DROP DATABASE ${state}`))
+    if (admin !== 'superuser') await asSuperuser(`REVOKE CONNECT, TEMPORARY ON DATABASE ${state} FROM PUBLIC`)
+    const { provider, sql } = await setUp(t, { admin, stateDatabase: state })
     const [mine, other] = [await instanceOf(t, provider), await instanceOf(t, provider)]
-    const uri = await mine.uri('b')
-    for (const database of [other.database, 'postgres', 'template1', 'template0']) {
-      const url = new URL(uri)
-      url.pathname = `/${database}`
-      const refused = connect(t, url.href)
-      await assert.rejects(refused, { code: database === 'template0' ? '55000' : '42501' }, database)
+    for (const uri of [await mine.uri('b'), await mine.uri('r', { role: 'reader' })]) {
+      for (const database of [other.database, state, 'postgres', 'template1', 'template0']) {
+        const url = new URL(uri)
+        url.pathname = `/${database}`
+        const code = database === 'template0' ? '55000' : '42501'
+        await assert.rejects(connect(t, url.href), { code }, database)
+      }
     }
-    const rows = await sql('SELECT usename FROM pg_stat_activity WHERE datname = $1', [other.database])
-    assert.deepEqual(rows, [])
+    assert.deepEqual(await sql('SELECT usename FROM pg_stat_activity WHERE datname = $1', [other.database]), [])
   })
 
   for (const [state, statement] of Object.entries(sessionStates)) {
     test(`isolation: with ${admin}, a session ${state} gets no more than its own`, async (t) => {
-      const { provider, sql } = await setUp(t, { admin })
-      const [mine, other] = [await instanceOf(t, provider), await instanceOf(t, provider)]
-      await other.bind('b')
-      const client = await connect(t, await mine.uri('b'))
-      const login = String(await scalar(client, 'SELECT session_user'))
-      const before = await catalog(sql, mine)
-      await client.query(statement)
-      for (const attack of attacks({ mine, other, login })) {
-        await client.query(attack).then(
-          // PostgreSQL only warns of some; what counts is that nothing changed
-          () => client.query(statement),
-          (error) => assert.match(error.code, /^(42501|2BP01|55006|0A000|42704|25001|0LP01)$/, `${attack}: ${error}`)
-        )
+      const { sql, client, witness, targets } = await scene(t, admin)
+      await client.query(`CREATE FUNCTION public.intrude() RETURNS int LANGUAGE sql AS 'SELECT 1'`)
+      const before = await snapshot(sql, targets)
+      const groups = Object.entries(attacksOn(targets))
+      for (const [group, attacks] of groups) {
+        for (const attack of attacks) {
+          await client.query(`${statement}; SET statement_timeout = '10s'`)
+          await deny(client, attack, group)
+          assert.deepEqual(await snapshot(sql, targets), before, attack.sql)
+        }
       }
-      assert.deepEqual(await catalog(sql, mine), before)
+      assert.equal(await scalar(witness, 'SELECT count(*)::int FROM precious'), 1)
+      t.diagnostic(`${groups.flatMap(([, attacks]) => attacks).length} attacks`)
     })
   }
 
   test(`isolation: with ${admin}, a tenant's functions are not run by the admin`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
     const instance = new Instance(provider)
+    instance.options = { storage_quota: '1GB' }
     await instance.provision()
     const client = await connect(t, await instance.uri('b'))
-    for (const name of ['lower', 'format', 'set_config', 'starts_with', 'current_setting']) {
+    for (const name of ['lower', 'format', 'set_config', 'starts_with', 'current_setting', 'pg_has_role']) {
       await client.query(
         `CREATE FUNCTION public.${name}(VARIADIC text[]) RETURNS text LANGUAGE plpgsql AS $$
          BEGIN EXECUTE format('GRANT pg_read_server_files TO %I', session_user); RETURN 'x'; END $$`
@@ -54,6 +95,12 @@ for (const admin of adminKinds) {
     await client.query(`CREATE FUNCTION public.lower(name) RETURNS text LANGUAGE plpgsql AS $$
       BEGIN EXECUTE 'GRANT pg_read_server_files TO osb_o_${instance.token}'; RETURN 'x'; END $$`)
     await instance.bind('c')
+    await instance.repair()
+    await instance.update({ storage_quota: '1MB' }).catch(() => undefined)
+    instance.options = { storage_quota: '1MB' }
+    await instance.watch()
+    instance.options = {}
+    await instance.watch()
     await instance.unbind('b')
     await instance.update({})
     assert.deepEqual(
@@ -65,7 +112,7 @@ for (const admin of adminKinds) {
     assert.deepEqual(await leftovers(sql, instance.token), [])
   })
 
-  test(`[row 20] isolation: with ${admin}, grants to another tenant's roles keep nobody from being removed`, async (t) => {
+  test(`isolation: with ${admin}, grants to another tenant's roles keep nobody from being removed [row 20]`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
     const [mine, other] = [new Instance(provider), new Instance(provider)]
     await Promise.all([mine.provision(), other.provision()])
@@ -87,17 +134,77 @@ for (const admin of adminKinds) {
     await mine.deprovision()
     assert.deepEqual(await leftovers(sql, mine.token), [])
   })
+
+  test(`isolation: with ${admin}, nobody gets into a database between its creation and its closing`, async (t) => {
+    const { provider } = await setUp(t, { admin })
+    const spy = await instanceOf(t, provider)
+    const uri = new URL(await spy.uri('b'))
+    const lister = await connect(t, uri.href)
+    let watching = true
+    let tries = 0
+    const refusals = new Set<string>()
+    const knock = async () => {
+      while (watching) {
+        const { rows } = await lister.query<{ datname: string }>(
+          `SELECT datname FROM pg_database WHERE datname LIKE 'osb_d_%' AND datname <> current_database()`
+        )
+        for (const { datname } of rows) {
+          uri.pathname = `/${datname}`
+          const client = new Client({ connectionString: uri.href })
+          client.on('error', () => undefined)
+          tries += 1
+          const refusal = await client.connect().then(
+            () => `got into ${datname}`,
+            (error) => String(error.code)
+          )
+          refusals.add(refusal)
+          await client.end()
+        }
+      }
+    }
+    const knocking = knock()
+    for (let made = 0; made < 5; made += 1) {
+      const instance = new Instance(provider)
+      await instance.provision()
+      await instance.deprovision()
+    }
+    watching = false
+    await knocking
+    assert.ok(tries > 10)
+    // Not open yet, no right, gone again
+    assert.deepEqual(
+      [...refusals].filter((code) => !['55000', '42501', '3D000'].includes(code)),
+      []
+    )
+  })
 }
 
-test('isolation: the state database is closed to tenants when it is named', async (t) => {
-  const name = `state_${process.pid}`
-  const { sql } = await setUp(t)
-  await sql(`CREATE DATABASE ${name}`)
-  cleanUp(t, () => sql(`DROP DATABASE ${name}`))
-  const { provider } = await setUp(t, { stateDatabase: name })
-  const url = new URL(await (await instanceOf(t, provider)).uri('b'))
-  url.pathname = `/${name}`
-  await assert.rejects(connect(t, url.href), { code: '42501' })
+test('isolation: what an attack would have changed is seen by the judge', async (t) => {
+  const { sql, client, targets } = await scene(t, 'superuser')
+  const before = await snapshot(sql, targets)
+  const allowed = [
+    [`ALTER ROLE ${targets.login} CREATEDB`, `ALTER ROLE ${targets.login} NOCREATEDB`],
+    [
+      `GRANT CONNECT ON DATABASE ${targets.foreignDatabase} TO ${targets.owner}`,
+      `REVOKE CONNECT ON DATABASE ${targets.foreignDatabase} FROM ${targets.owner}`
+    ],
+    [
+      `ALTER DATABASE ${targets.database} SET search_path = public`,
+      `ALTER DATABASE ${targets.database} RESET search_path`
+    ],
+    [`GRANT ${targets.foreignOwner} TO ${targets.login}`, `REVOKE ${targets.foreignOwner} FROM ${targets.login}`],
+    ['CREATE ROLE intruder', 'DROP ROLE intruder'],
+    [`ALTER SYSTEM SET work_mem = '5MB'`, 'ALTER SYSTEM RESET work_mem'],
+    [`COMMENT ON ROLE ${targets.foreignLogin} IS 'x'`, `COMMENT ON ROLE ${targets.foreignLogin} IS NULL`]
+  ]
+  for (const [change = '', back = ''] of allowed) {
+    await sql(change)
+    assert.notDeepEqual(await snapshot(sql, targets), before, change)
+    await sql(back)
+    assert.deepEqual(await snapshot(sql, targets), before, back)
+  }
+  await assert.rejects(deny(client, { sql: 'SELECT 1' }, 'none'), /was not refused/)
+  await assert.rejects(deny(client, { sql: 'SELECT nothing' }, 'none'), /42703/)
 })
 
 test('unbind: ends a session that was kept open', async (t) => {
@@ -110,64 +217,47 @@ test('unbind: ends a session that was kept open', async (t) => {
   await lost
 })
 
-function attacks({ mine, other, login }: { mine: Instance; other: Instance; login: string }): string[] {
-  const [db, owner, foreign] = [mine.database, `osb_o_${mine.token}`, `osb_o_${other.token}`]
-  return [
-    `SET ROLE ${foreign}`,
-    'SET ROLE postgres',
-    `SET SESSION AUTHORIZATION ${foreign}`,
-    `GRANT ${foreign} TO ${login}`,
-    `GRANT ${owner} TO ${foreign}`,
-    `GRANT ${login} TO ${foreign}`,
-    'GRANT pg_read_server_files TO CURRENT_USER',
-    'CREATE ROLE osb_intruder LOGIN',
-    `ALTER ROLE ${login} SUPERUSER`,
-    `ALTER ROLE ${login} CREATEDB`,
-    `ALTER ROLE ${login} CONNECTION LIMIT -1`,
-    `ALTER ROLE ${login} VALID UNTIL '2000-01-01'`,
-    `DROP DATABASE ${db}`,
-    `ALTER DATABASE ${db} RENAME TO taken`,
-    `ALTER DATABASE ${db} CONNECTION LIMIT -1`,
-    `ALTER DATABASE ${db} SET search_path = public`,
-    `ALTER DATABASE ${db} OWNER TO ${owner}`,
-    `GRANT CONNECT ON DATABASE ${db} TO PUBLIC`,
-    `GRANT CONNECT ON DATABASE ${db} TO ${foreign}`,
-    `DROP DATABASE ${other.database}`,
-    'CREATE DATABASE osb_intruder',
-    `CREATE TABLESPACE intruder LOCATION '/tmp'`,
-    `ALTER SYSTEM SET work_mem = '1GB'`,
-    `COPY (SELECT 1) TO PROGRAM 'id'`,
-    `COPY (SELECT 1) TO '/tmp/osb-intruder'`,
-    `SELECT pg_read_file('PG_VERSION')`,
-    `SELECT pg_ls_dir('.')`,
-    'SELECT * FROM pg_authid',
-    `SELECT pg_database_size('${other.database}')`,
-    `SELECT pg_create_logical_replication_slot('intruder', 'pgoutput')`,
-    'SELECT pg_reload_conf()',
-    `SET log_statement = 'none'`,
-    'SET session_replication_role = replica'
-  ]
+/** Refused, as the attack says. Some only warn: what counts is that nothing has changed. */
+async function deny(client: Client, { sql, refusal = ['42501'] }: Attack, group: string): Promise<void> {
+  const code = await client.query(sql).then(
+    () => undefined,
+    (error) => String(error.code)
+  )
+  if (code === undefined) assert.equal(refusal, 'warning', `${group}: ${sql} was not refused`)
+  else if (refusal !== 'warning') assert.ok(refusal.includes(code), `${group}: ${sql} was refused with ${code}`)
 }
 
 /** Everything that an attack could have changed. */
-async function catalog(sql: (statement: string, values?: unknown[]) => Promise<unknown[]>, { token }: Instance) {
+async function snapshot(sql: Scene['sql'], targets: Targets) {
+  const { database, owner, login, foreignDatabase, foreignOwner, foreignLogin, admin } = targets
+  const names = [owner, login, foreignOwner, foreignLogin, admin, 'postgres', 'intruder', 'osb_tenant']
+  const roles = await sql('SELECT * FROM pg_authid WHERE rolname = ANY ($1) ORDER BY oid', [names])
+  const oids = roles.map(({ oid }) => oid)
   return {
+    roles,
     databases: await sql(
-      `SELECT datname, datdba, datacl::text, datconnlimit FROM pg_database WHERE position($1 in datname) > 0`,
-      [token]
+      `SELECT datname, datdba, datacl::text, datconnlimit, datallowconn, datistemplate, dattablespace FROM pg_database
+       WHERE datname IN ($1, $2, 'postgres', 'template1', 'intruder') ORDER BY 1`,
+      [database, foreignDatabase]
     ),
-    roles: await sql('SELECT * FROM pg_authid WHERE position($1 in rolname) > 0 ORDER BY oid', [token]),
     members: await sql(
       `SELECT roleid, member, admin_option FROM pg_auth_members
-       WHERE roleid IN (SELECT oid FROM pg_roles WHERE position($1 in rolname) > 0)
-          OR member IN (SELECT oid FROM pg_roles WHERE position($1 in rolname) > 0) ORDER BY 1, 2`,
-      [token]
+       WHERE roleid = ANY ($1) AND (member = ANY ($1) OR roleid <> ALL (SELECT oid FROM pg_roles WHERE rolname = 'osb_tenant'))
+          OR member = ANY ($1) ORDER BY 1, 2`,
+      [oids]
     ),
     settings: await sql(
-      `SELECT s.* FROM pg_db_role_setting s JOIN pg_database d ON d.oid = setdatabase
-       WHERE position($1 in datname) > 0 ORDER BY 1, 2`,
-      [token]
+      `SELECT coalesce(datname, '') AS datname, setrole, setconfig FROM pg_db_role_setting
+       LEFT JOIN pg_database ON pg_database.oid = setdatabase
+       WHERE setrole = ANY ($1) OR datname IN ($2, $3) OR (setrole = 0 AND setdatabase = 0) ORDER BY 1, 2`,
+      [oids, database, foreignDatabase]
     ),
-    intruders: await sql(`SELECT rolname FROM pg_roles WHERE rolname LIKE '%intruder%'`)
+    comments: await sql('SELECT objoid, description FROM pg_shdescription WHERE objoid = ANY ($1) ORDER BY 1', [oids]),
+    slots: await sql(`SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'intruder%'`),
+    subscriptions: await sql(`SELECT subname FROM pg_subscription WHERE subname LIKE 'intruder%'`),
+    origins: await sql(`SELECT roname FROM pg_replication_origin WHERE roname LIKE 'intruder%'`),
+    tablespaces: await sql(`SELECT spcname FROM pg_tablespace WHERE spcname LIKE 'intruder%'`),
+    files: await sql('SELECT name, setting, applied FROM pg_file_settings ORDER BY seqno'),
+    written: existsSync(targets.file)
   }
 }
