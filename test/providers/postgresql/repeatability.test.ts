@@ -68,6 +68,34 @@ test('[row 11] update and deprovision: crashed before any statement converge whe
   }
 })
 
+test('watch and repair: crashed before any statement, the next round puts right what was half done', async (t) => {
+  const { provider, sql } = await setUp(t, { admin })
+  const instance = await instanceOf(t, provider, { storage_quota: '1MB' })
+  const uri = await instance.uri('b')
+  await connectAndWrite(uri)
+  const crashes = new Crashes(t)
+  const write = async () => {
+    const client = await connect(t, uri)
+    await client.query('INSERT INTO mine.shared VALUES (1)')
+  }
+  // Both swallow what fails, so that the points are counted here
+  for (let at = 1; at <= 32; at++) {
+    instance.options = { storage_quota: '1MB' }
+    await crashes.during(() => instance.watch(), at)
+    await instance.watch()
+    await assert.rejects(write(), { code: '42501' }, `statement ${at} of the lock`)
+    instance.options = { storage_quota: '1GB' }
+    await crashes.during(() => instance.watch(), at)
+    await instance.watch()
+    await write()
+    await sql(`ALTER DATABASE ${instance.database} CONNECTION LIMIT 3`)
+    await sql(`ALTER ROLE osb_b_${instance.token}_${instance.states.get('b')?.suffix} NOLOGIN`)
+    await crashes.during(() => instance.repair(), at).catch(() => undefined)
+    await instance.repair()
+    assert.deepEqual(await instance.repair(false), [], `statement ${at} of the repair`)
+  }
+})
+
 test('life: a superuser who crashes again and again, a statement later each time, gets there', async (t) => {
   const { provider, sql } = await setUp(t)
   const crashes = new Crashes(t)
