@@ -12,7 +12,7 @@ const SAID_CHARACTERS = 4_000
 /**
  * Runs the operator's command before a database is dropped. Nobody can log in any more by then, so what it saves is the last
  * state. It finds the database by libpq's own variables (`PGHOST`, …), as the admin, and `OSB_INSTANCE_ID`.
- * @throws {Rejected} 500 when the command fails: the database is kept, and another delete tries again
+ * @throws {Rejected} 500 when the command fails: the database is kept, closed, and another delete tries again
  */
 export async function backUp({ server, maintenance, names }: Place, command: string, task: Task): Promise<void> {
   const [row] = await maintenance.query<{ whole: boolean }>(
@@ -28,7 +28,8 @@ export async function backUp({ server, maintenance, names }: Place, command: str
   const { code, said } = await run(command, { ...settings, OSB_INSTANCE_ID: task.instanceId }, task.signal)
   if (code === 0) return
   task.log.error({ code, said: said.replaceAll(settings.PGPASSWORD || '\0', '(password)') }, 'The backup failed.')
-  throw new Rejected(500, 'The backup before the removal failed, and the database is kept.', { instanceUsable: true })
+  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(names.database)} ALLOW_CONNECTIONS false`)
+  throw new Rejected(500, 'The backup before the removal failed, and the database is kept.', { instanceUsable: false })
 }
 
 /** What libpq reads, and every program that is built on it. */

@@ -5,7 +5,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Rejected } from '../../../src/core/provider.ts'
 import { temporaryFolder } from '../../server/broker-process.ts'
-import { adminKinds, connect, Instance, leftovers, scalar, setUp } from './support.ts'
+import { adminKinds, connect, Instance, leftovers, setUp } from './support.ts'
 
 /** Saves a table with a client of its own, as pg_dump would; keeps what it was given. */
 const script = `
@@ -56,14 +56,17 @@ test('[row 32] deprovision: a backup that fails keeps the database, and the next
   const log = { debug() {}, info() {}, warn: note, error: note }
   await assert.rejects(instance.deprovision({ log }), (error) => {
     assert.ok(error instanceof Rejected)
-    assert.deepEqual([error.status, error.details.instanceUsable], [500, true])
+    assert.deepEqual([error.status, error.details.instanceUsable], [500, false])
     assert.equal(error.message, 'The backup before the removal failed, and the database is kept.')
     return true
   })
   assert.deepEqual(told, [{ code: 3, said: 'no room for (password)\n' }])
   assert.doesNotMatch(JSON.stringify(told), new RegExp(new URL(adminUrl).password))
-  const owner = await connect(t, await instance.uri('again'))
-  assert.equal(await scalar(owner, 'SELECT 1'), 1)
+  await assert.rejects(instance.bind('again'), {
+    status: 500,
+    message: 'The database of this service instance is closed.'
+  })
+  assert.equal((await leftovers(sql, instance.token)).length, 3)
   writeFileSync(allowed, '')
   await instance.deprovision()
   assert.deepEqual(await leftovers(sql, instance.token), [])

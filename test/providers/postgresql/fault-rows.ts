@@ -209,7 +209,7 @@ export const faultRows: readonly FaultRow[] = [
   {
     row: 32,
     fault: 'the backup before a delete fails',
-    answer: 'failed, with the database kept',
+    answer: 'failed with instance_usable false; the database is kept, closed',
     files: ['backup.test.ts']
   },
   {
