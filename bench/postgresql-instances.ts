@@ -2,6 +2,7 @@ import { mkdtempSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { Client } from 'pg'
 import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
 import { postgresqlProvider } from '../src/providers/postgresql/index.ts'
 import { removeServer } from '../test/helper/postgres.ts'
@@ -21,7 +22,16 @@ const { values } = parseArgs({
 })
 const [few, many, rounds] = [Number(values.few), Number(values.many), Number(values.rounds)]
 
-const verbs = ['provision', 'bind', 'update', 'watch', 'repair', 'unbind', 'deprovision'] as const
+const verbs = [
+  'provision',
+  'bind',
+  'update',
+  'watch',
+  'repair',
+  'unbind',
+  'deprovision',
+  'DROP DATABASE by hand'
+] as const
 type Verb = (typeof verbs)[number]
 type Times = Record<Verb, number[]>
 
@@ -29,6 +39,8 @@ const dataDir = mkdtempSync(join(tmpdir(), `osb-test-postgres-${process.pid}-`))
 process.once('exit', () => removeServer(dataDir))
 const server = await startEmbeddedPostgres({ dataDir, settings: { max_connections: '50' } })
 const provider = postgresqlProvider({ adminUrl: server.adminUrl })
+const root = new Client({ connectionString: server.adminUrl })
+await root.connect()
 try {
   await provider.start?.()
   await fill(few)
@@ -39,6 +51,7 @@ try {
   const withMany = await measure()
   print(withFew, withMany)
 } finally {
+  await root.end()
   await provider.stop?.()
   await server.stop()
 }
@@ -58,7 +71,16 @@ async function fill(count: number): Promise<void> {
 }
 
 async function measure(): Promise<Times> {
-  const times: Times = { provision: [], bind: [], update: [], watch: [], repair: [], unbind: [], deprovision: [] }
+  const times: Times = {
+    provision: [],
+    bind: [],
+    update: [],
+    watch: [],
+    repair: [],
+    unbind: [],
+    deprovision: [],
+    'DROP DATABASE by hand': []
+  }
   for (let round = 0; round < rounds; round += 1) {
     const instance = new Instance(provider)
     instance.options = { storage_quota: '1GB' }
@@ -74,6 +96,9 @@ async function measure(): Promise<Times> {
     await timed('repair', () => instance.repair(false))
     await timed('unbind', () => instance.unbind('b'))
     await timed('deprovision', () => instance.deprovision())
+    // What of the removal is PostgreSQL's own: it waits for a checkpoint
+    await root.query('CREATE DATABASE by_hand TEMPLATE template0')
+    await timed('DROP DATABASE by hand', () => root.query('DROP DATABASE by_hand WITH (FORCE)'))
   }
   return times
 }
