@@ -12,13 +12,14 @@ export const serveCommand: Command = {
 async function serve(): Promise<void> {
   const config = readEnvironment(process.env)
   const broker = await startBroker(config)
-  process.stdout.write(greeting(broker, config))
   process.on('SIGHUP', () => reload(broker))
   const stop = () => {
     process.off('SIGTERM', stop).off('SIGINT', stop)
     stopped(broker)
   }
   process.on('SIGTERM', stop).on('SIGINT', stop)
+  // Last: whoever waits for this line may send a signal at once, and one that nobody handles ends the process.
+  process.stdout.write(greeting(broker, config))
 }
 
 function reload({ app, reload }: RunningBroker): void {
