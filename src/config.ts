@@ -57,6 +57,9 @@ export const Environment = Type.Object({
   POSTGRESQL_BACKUP_COMMAND: Type.Optional(
     Type.String({ description: "run before a tenant's database is dropped; when it fails the database is kept" })
   ),
+  POSTGRESQL_BACKUP_DIRECTORY: Type.Optional(
+    Type.String({ description: 'in place of the command: where `pg_dump` writes to, a file for each database' })
+  ),
   LOG_LEVEL: Type.Union(
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map((level) => Type.Literal(level)),
     { default: 'info', description: 'least level that is logged' }

@@ -1,9 +1,13 @@
-import { readFileSync } from 'node:fs'
+import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { parse } from 'yaml'
 import { ConfigError, type Environment } from './config.ts'
-import type { PostgresqlProviderOptions, PostgresqlServer } from './providers/postgresql/index.ts'
+import type {
+  PostgresqlProviderOptions,
+  PostgresqlProviderSettings,
+  PostgresqlServer
+} from './providers/postgresql/index.ts'
 
 const Server = Type.Object(
   {
@@ -50,7 +54,7 @@ export function postgresqlOptions(
   config: Environment,
   embedded: EmbeddedServer | undefined
 ): PostgresqlProviderOptions | undefined {
-  const common = { backupCommand: config.POSTGRESQL_BACKUP_COMMAND }
+  const common = backupFrom(config)
   const { POSTGRESQL_SERVERS_FILE: file } = config
   if (file !== undefined) {
     const other = OF_ONE_SERVER.find((name) => config[name] !== undefined)
@@ -69,6 +73,22 @@ export function postgresqlOptions(
     return { ...common, ...server, adminUrl, adminRole }
   }
   return embedded === undefined ? undefined : { ...common, ...server, ...embedded }
+}
+
+function backupFrom(config: Environment): PostgresqlProviderSettings {
+  const { POSTGRESQL_BACKUP_COMMAND: backupCommand, POSTGRESQL_BACKUP_DIRECTORY: backupDirectory } = config
+  if (backupDirectory === undefined) return { backupCommand }
+  if (backupCommand !== undefined) {
+    throw new ConfigError('POSTGRESQL_BACKUP_COMMAND and POSTGRESQL_BACKUP_DIRECTORY exclude each other: set one.')
+  }
+  try {
+    if (!statSync(backupDirectory).isDirectory()) throw new Error('it is not a directory')
+    accessSync(backupDirectory, constants.W_OK)
+  } catch (error) {
+    const reason = `POSTGRESQL_BACKUP_DIRECTORY cannot be written to: ${firstLineOf(error)}`
+    throw new ConfigError(reason, { cause: error })
+  }
+  return { backupDirectory }
 }
 
 function readServersFile(file: string): Record<string, PostgresqlServer> {

@@ -103,3 +103,21 @@ test('servers: without a file it is the one of the variables, else the embedded 
   assert.deepEqual([other.adminUrl, other.stateDatabase, other.publicHost], [embedded.adminUrl, 'state', 'here'])
   assert.equal(optionsFrom({}), undefined)
 })
+
+test('backup: a directory must be there and be writable, and takes the place of a command', (t) => {
+  const admin = { POSTGRESQL_ADMIN_URL: 'postgresql://admin@db.internal/postgres' }
+  const folder = mkdtempSync(join(tmpdir(), 'osb-servers-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  assert.deepEqual(optionsFrom({ ...admin, POSTGRESQL_BACKUP_DIRECTORY: folder })?.backupDirectory, folder)
+  const refused = (variables: Record<string, string>, message: RegExp) =>
+    assert.throws(() => optionsFrom({ ...admin, ...variables }), { name: 'ConfigError', message })
+  refused(
+    { POSTGRESQL_BACKUP_DIRECTORY: folder, POSTGRESQL_BACKUP_COMMAND: 'true' },
+    /POSTGRESQL_BACKUP_COMMAND and POSTGRESQL_BACKUP_DIRECTORY exclude each other/
+  )
+  refused(
+    { POSTGRESQL_BACKUP_DIRECTORY: join(folder, 'none') },
+    /^POSTGRESQL_BACKUP_DIRECTORY cannot be written to: ENOENT/
+  )
+  refused({ POSTGRESQL_BACKUP_DIRECTORY: fileWith(t, '') }, /cannot be written to: it is not a directory/)
+})

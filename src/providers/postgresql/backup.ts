@@ -1,5 +1,7 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { rename, rm, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
 import { Rejected, type Task } from '../../core/provider.ts'
 import type { Place } from './instances.ts'
 import { quoteIdentifier } from './quoting.ts'
@@ -8,29 +10,65 @@ import type { AdminServer } from './server.ts'
 
 /** So much of what a command says is logged. */
 const SAID_CHARACTERS = 4_000
+/** So much of an instance's id is in the name of its dump. */
+const ID_CHARACTERS = 120
+
+/** How a database is saved: by a command of the operator's, or by `pg_dump` into a directory. */
+export type Backup = { readonly command: string } | { readonly directory: string }
 
 /**
- * Runs the operator's command before a database is dropped. Nobody can log in any more by then, so what it saves is the last
- * state. It finds the database by libpq's own variables (`PGHOST`, …), as the admin, and `OSB_INSTANCE_ID`.
- * @throws {Rejected} 500 when the command fails: the database is kept, closed, and another delete tries again
+ * Saves a database before it is dropped. Nobody can log in any more by then, so it is the last state. The command, or
+ * `pg_dump`, finds it by libpq's own variables (`PGHOST`, …), as the admin; `OSB_INSTANCE_ID` says whose it is.
+ * @throws {Rejected} 500 when it fails: the database is kept, closed, and another delete tries again
  */
-export async function backUp({ server, maintenance, names }: Place, command: string, task: Task): Promise<void> {
+export async function backUp({ server, maintenance, names }: Place, backup: Backup, task: Task): Promise<void> {
+  const { database } = names
   const [row] = await maintenance.query<{ whole: boolean }>(
     'SELECT datconnlimit <> -2 AS whole FROM pg_database WHERE datname = $1',
-    [names.database]
+    [database]
   )
   // One whose DROP was interrupted has been saved before, and can be read no more
   if (row?.whole !== true) return
   await task.progress('Backing up the database.')
   for (const login of await loginsOf(maintenance, names)) await disableLogin(maintenance, names, login)
-  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(names.database)} ALLOW_CONNECTIONS true`)
-  const settings = connectionSettings(server, names.database)
-  const { code, said } = await run(command, { ...settings, OSB_INSTANCE_ID: task.instanceId }, task.signal)
+  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} ALLOW_CONNECTIONS true`)
+  const settings = { ...connectionSettings(server, database), OSB_INSTANCE_ID: task.instanceId }
+  const { code, said } =
+    'command' in backup
+      ? await run([backup.command], settings, task.signal)
+      : await dumpInto(backup.directory, settings, task.signal)
   if (code === 0) return
   task.log.error({ code, said: said.replaceAll(settings.PGPASSWORD || '\0', '(password)') }, 'The backup failed.')
-  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(names.database)} ALLOW_CONNECTIONS false`)
+  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} ALLOW_CONNECTIONS false`)
   throw new Rejected(500, 'The backup before the removal failed, and the database is kept.', { instanceUsable: false })
 }
+
+/** How a program ended, and the end of what it said. */
+interface Ended {
+  readonly code: number
+  readonly said: string
+}
+
+/** A dump gets its name when it is whole, and only the broker's user can read it. */
+async function dumpInto(directory: string, settings: Settings, signal: AbortSignal): Promise<Ended> {
+  const time = new Date().toISOString().replaceAll(/[-:]|\.\d+/g, '')
+  // An id may be longer than a file's name, and hold what separates folders
+  const id = encodeURIComponent(settings.OSB_INSTANCE_ID).slice(0, ID_CHARACTERS)
+  const file = join(directory, `${id}-${settings.PGDATABASE}-${time}.dump`)
+  const part = `${file}.part`
+  await writeFile(part, '', { mode: 0o600 })
+  const ended = await run(['pg_dump', '--format=custom', '--no-password', `--file=${part}`], settings, signal).catch(
+    async (error: unknown) => {
+      await rm(part, { force: true })
+      throw error
+    }
+  )
+  if (ended.code === 0) await rename(part, file)
+  else await rm(part, { force: true })
+  return ended
+}
+
+type Settings = ReturnType<typeof connectionSettings> & { readonly OSB_INSTANCE_ID: string }
 
 /** What libpq reads, and every program that is built on it. */
 function connectionSettings({ url: admin, startupOptions }: AdminServer, database: string) {
@@ -52,12 +90,17 @@ function connectionSettings({ url: admin, startupOptions }: AdminServer, databas
 /** The broker's own secrets are not the command's. */
 const KEPT_BACK = /^(?:BROKER_|POSTGRESQL_|DATABASE_URL$|OSB_)/
 
-async function run(command: string, settings: Record<string, string>, signal: AbortSignal) {
+/** Runs a program with its arguments; one word alone is a command line for a shell. */
+async function run(
+  [program = '', ...args]: readonly string[],
+  settings: Settings,
+  signal: AbortSignal
+): Promise<Ended> {
   signal.throwIfAborted()
   const own = Object.entries(process.env).filter(([name]) => !KEPT_BACK.test(name))
   // A process group of its own: an abort has to reach what the shell has started, too
-  const child = spawn(command, {
-    shell: true,
+  const child = spawn(program, args, {
+    shell: args.length === 0,
     detached: process.platform !== 'win32',
     stdio: ['ignore', 'ignore', 'pipe'],
     env: { ...Object.fromEntries(own), ...settings }
@@ -76,6 +119,9 @@ async function run(command: string, settings: Record<string, string>, signal: Ab
     const [code] = await once(child, 'close')
     signal.throwIfAborted()
     return { code: typeof code === 'number' ? code : -1, said }
+  } catch (error) {
+    if (child.pid !== undefined || !(error instanceof Error)) throw error
+    return { code: -1, said: `${program} cannot be run: ${error.message}` }
   } finally {
     signal.removeEventListener('abort', end)
   }

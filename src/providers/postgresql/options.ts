@@ -1,3 +1,5 @@
+import type { Backup } from './backup.ts'
+
 /** A PostgreSQL server that databases are made on. */
 export interface PostgresqlServer {
   /**
@@ -29,6 +31,11 @@ export interface PostgresqlProviderSettings {
    * `OSB_INSTANCE_ID`. When it fails the database is kept, and the deprovision has failed. Default: none.
    */
   readonly backupCommand?: string | undefined
+  /**
+   * In place of a command: the directory that `pg_dump` (on the `PATH`, as new as the server) writes each database to before
+   * it is dropped, in the custom format, as `<instance id>-<database>-<time>.dump`, mode 0600. Default: none.
+   */
+  readonly backupDirectory?: string | undefined
   /** The credentials' `provider`. Default `fastify-open-service-broker`. */
   readonly brokerName?: string | undefined
 }
@@ -36,6 +43,13 @@ export interface PostgresqlProviderSettings {
 /** How `postgresqlProvider` finds its server, or its servers by name. One alone is called `default`. */
 export type PostgresqlProviderOptions = PostgresqlProviderSettings &
   (PostgresqlServer | { readonly servers: Readonly<Record<string, PostgresqlServer>> })
+
+/** How databases are saved before they are dropped; undefined when they are not. */
+export function backupOf({ backupCommand, backupDirectory }: PostgresqlProviderSettings): Backup | undefined {
+  if (backupCommand === undefined) return backupDirectory === undefined ? undefined : { directory: backupDirectory }
+  if (backupDirectory === undefined) return { command: backupCommand }
+  throw new Error('The options backupCommand and backupDirectory exclude each other.')
+}
 
 /** Name of the server of instances that were made when there was one alone. */
 export const DEFAULT_SERVER = 'default'

@@ -15,7 +15,7 @@ import {
   readBindingState,
   readInstanceState
 } from './names.ts'
-import { type PostgresqlProviderOptions, serversOf } from './options.ts'
+import { backupOf, type PostgresqlProviderOptions, serversOf } from './options.ts'
 import { bindingRole, databaseLabel } from './parameters.ts'
 import { lifetimeMs, planOptions, planOptionsSource } from './plan-options.ts'
 import { removeInstance } from './removal.ts'
@@ -32,6 +32,7 @@ import { requireUpdatable } from './update.ts'
  */
 export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceProvider {
   const servers = new Servers(serversOf(options))
+  const backup = backupOf(options)
   return {
     name: 'postgresql',
     mode: 'either',
@@ -88,7 +89,6 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       // The state is kept before the first statement: without it nothing was made
       if (state === undefined) return
       const { token } = state
-      const { backupCommand } = options
       const server = servers.of(state, task.log)
       await attempt(server, task, {
         subject: () => ({ token }),
@@ -96,8 +96,8 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
         endsBindings: true,
         run: async (maintenance) => {
           const place = { server, maintenance, names: instanceNames({ ...state, token }) }
-          if (backupCommand !== undefined && state?.backedUp !== true) {
-            await backUp(place, backupCommand, task)
+          if (backup !== undefined && state?.backedUp !== true) {
+            await backUp(place, backup, task)
             state = { ...state, token, backedUp: true }
             await task.saveState(state)
           }

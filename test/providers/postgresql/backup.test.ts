@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -108,6 +108,69 @@ test('deprovision: what was removed half way is not saved a second time', async 
   await instance.deprovision()
   assert.equal(readFileSync(`${file}.runs`, 'utf8'), 'x')
   assert.deepEqual(await leftovers(sql, instance.token), [])
+})
+
+test('deprovision: a dump is written to the directory, whole or not at all, for the broker alone', async (t) => {
+  const folder = temporaryFolder(t)
+  const backupDirectory = join(folder, 'dumps')
+  mkdirSync(backupDirectory)
+  const programs = join(folder, 'bin')
+  mkdirSync(programs)
+  // Stands for a pg_dump as new as the server, which no machine is sure to have
+  writeFileSync(
+    join(programs, 'pg_dump'),
+    `#!/bin/sh\nset -e\nfor a in "$@"; do case $a in --file=*) f=\${a#--file=};; esac; done\n` +
+      `echo "$PGDATABASE as $PGUSER, $*" > "$f"\nif [ -e '${folder}/full' ]; then echo 'no space' >&2; exit 1; fi\n`,
+    { mode: 0o755 }
+  )
+  const { PATH = '' } = process.env
+  t.after(() => Object.assign(process.env, { PATH }))
+  process.env.PATH = `${programs}:${PATH}`
+  const { provider, sql } = await setUp(t, { backupDirectory })
+  const instance = new Instance(provider)
+  await instance.provision()
+  const { database, token } = instance
+
+  writeFileSync(join(folder, 'full'), '')
+  const told: object[] = []
+  const note = (fields: object) => void told.push(fields)
+  await assert.rejects(instance.deprovision({ log: { debug() {}, info() {}, warn: note, error: note } }), {
+    status: 500,
+    message: 'The backup before the removal failed, and the database is kept.'
+  })
+  assert.deepEqual(told, [{ code: 1, said: 'no space\n' }])
+  assert.deepEqual(readdirSync(backupDirectory), [])
+  assert.equal((await leftovers(sql, token)).length, 3)
+
+  rmSync(join(folder, 'full'))
+  await instance.deprovision()
+  const [file = '', ...more] = readdirSync(backupDirectory)
+  assert.deepEqual(more, [])
+  assert.match(file, new RegExp(`^${instance.id}-${database}-\\d{8}T\\d{6}Z\\.dump$`))
+  assert.equal(statSync(join(backupDirectory, file)).mode & 0o777, 0o600)
+  assert.match(
+    readFileSync(join(backupDirectory, file), 'utf8'),
+    new RegExp(`^${database} as postgres, --format=custom`)
+  )
+  assert.deepEqual(await leftovers(sql, token), [])
+})
+
+test('deprovision: without a pg_dump that can be run the database is kept', async (t) => {
+  const backupDirectory = temporaryFolder(t)
+  const { PATH = '' } = process.env
+  t.after(() => Object.assign(process.env, { PATH }))
+  const { provider, sql } = await setUp(t, { backupDirectory })
+  const instance = new Instance(provider)
+  await instance.provision()
+  process.env.PATH = backupDirectory
+  const told: object[] = []
+  const note = (fields: object) => void told.push(fields)
+  await assert.rejects(instance.deprovision({ log: { debug() {}, info() {}, warn: note, error: note } }), {
+    status: 500
+  })
+  assert.match(JSON.stringify(told), /pg_dump cannot be run: spawn pg_dump ENOENT/)
+  assert.deepEqual(readdirSync(backupDirectory), [])
+  assert.equal((await leftovers(sql, instance.token)).length, 3)
 })
 
 function commandIn(folder: string) {
