@@ -133,7 +133,7 @@ test('osb provision: Ctrl-C says how to go on, and the operation goes on', async
   assert.equal(code, 1)
   assert.match(program.stderr, /It goes on at the broker\. To wait again: osb poll i-1 --operation [0-9a-f-]{36}\n$/)
   assert.match((await osb('poll', 'i-1', '--no-wait')).stdout, /^state +in progress$/m)
-  assert.equal((await osb('deprovision', 'i-1', '--service', 'example', '--plan', ids.plans.slow)).code, 0)
+  assert.equal((await osb('deprovision', 'i-1', '--no-wait', '--service', 'example', '--plan', ids.plans.slow)).code, 0)
 })
 
 test('osb bind: plans that cannot be fetched need --service and --plan', async (t) => {
