@@ -63,6 +63,7 @@ async function onServer(bin: string, run: (adminUrl: string) => Promise<number>)
     server = spawn(join(bin, 'postgres'), ['-D', data, ...set], { ...options, stdio: 'ignore' })
     const adminUrl = `postgresql://postgres:${password}@127.0.0.1:${port}/postgres`
     await answering(adminUrl)
+    await prepare(adminUrl)
     return await run(adminUrl)
   } finally {
     if (server !== undefined && server.exitCode === null) {
@@ -71,6 +72,13 @@ async function onServer(bin: string, run: (adminUrl: string) => Promise<number>)
     }
     rmSync(folder, { recursive: true, force: true })
   }
+}
+
+/** The files share the server, and each has an admin of its own: from PostgreSQL 16 on, one cannot use the other's group. */
+async function prepare(connectionString: string): Promise<void> {
+  const client = new Client({ connectionString })
+  await client.connect()
+  await client.query('CREATE ROLE osb_tenant NOLOGIN').finally(() => client.end())
 }
 
 async function answering(connectionString: string): Promise<void> {

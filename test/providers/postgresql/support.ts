@@ -76,7 +76,8 @@ export async function connect(t: TestContext, connectionString: string): Promise
 }
 
 async function makePlainAdmin(sql: Scene['sql'], rootUrl: string): Promise<string> {
-  const name = 'plain_admin'
+  // One for each test file: they share a server of a further major, and what an admin joins is compared
+  const name = `plain_admin_${process.pid}`
   const [known] = await sql('SELECT 1 FROM pg_roles WHERE rolname = $1', [name])
   if (known === undefined) {
     await sql(`CREATE ROLE ${name} LOGIN CREATEDB CREATEROLE PASSWORD 'plain'`)
