@@ -3,7 +3,7 @@ import { after, before, type TestContext, test } from 'node:test'
 import { postgresqlProvider } from '../../../src/providers/postgresql/index.ts'
 import { alarmsOf, assertUnavailable, codesOf, told, untilDone } from './failures.ts'
 import { OwnServer } from './own-server.ts'
-import { cleanUp, connect, Instance, leftovers, scalar, setUp, until } from './support.ts'
+import { cleanUp, connect, Instance, leftovers, plainAdmin, scalar, setUp, until } from './support.ts'
 
 /** Few connections, so that they can be used up; some are kept for those who may use them. */
 const server = new OwnServer({ max_connections: '20', superuser_reserved_connections: '3', reserved_connections: '3' })
@@ -111,14 +111,14 @@ for (const [what, lock, unlock, code] of [
     const { instance, at } = await instanceAt(t, 'CREATEDB CREATEROLE')
     await instance.bind('gone')
     const fresh = new Instance(providerAt(t, at.adminUrl))
-    cleanUp(t, () => sql(`ALTER ROLE plain_admin ${unlock}`))
-    await sql(`ALTER ROLE plain_admin ${lock}`)
+    cleanUp(t, () => sql(`ALTER ROLE ${plainAdmin} ${unlock}`))
+    await sql(`ALTER ROLE ${plainAdmin} ${lock}`)
     // Its open connections stay; what needs another is refused
     const refusals = [
       await assertUnavailable({ ...at, instance: fresh }, told.refused, (call) => fresh.provision(call)),
       await assertUnavailable(at, told.refused, (call) => instance.bind('b', {}, call))
     ]
-    await sql(`SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = 'plain_admin'`)
+    await sql(`SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = '${plainAdmin}'`)
     refusals.push(
       await assertUnavailable(at, told.refused, (call) => instance.unbind('gone', call)),
       await assertUnavailable(at, told.refused, (call) => instance.update({}, call)),
@@ -128,7 +128,7 @@ for (const [what, lock, unlock, code] of [
       // One try: more would lock an account for longer
       assert.deepEqual([alarmsOf(lines).length, lines.length, codesOf(lines)], [1, 1, [code]])
     }
-    await sql(`ALTER ROLE plain_admin ${unlock}`)
+    await sql(`ALTER ROLE ${plainAdmin} ${unlock}`)
     await fresh.provision()
     await connect(t, await instance.uri('b')).then((client) => client.end())
     await instance.unbind('gone')
@@ -164,8 +164,8 @@ test('[row 4] every operation: a full server is told, the limit stays as it was,
 test('[row 4] unbind and deprovision: an admin with reserved connections works on a full server', async (t) => {
   const { instance, at } = await instanceAt(t, 'CREATEDB CREATEROLE')
   await instance.bind('gone')
-  await sql('GRANT pg_use_reserved_connections TO plain_admin')
-  cleanUp(t, () => sql('REVOKE pg_use_reserved_connections FROM plain_admin'))
+  await sql(`GRANT pg_use_reserved_connections TO ${plainAdmin}`)
+  cleanUp(t, () => sql(`REVOKE pg_use_reserved_connections FROM ${plainAdmin}`))
   await crowd(t)
   await instance.unbind('gone')
   // The trial of the new credentials is the tenant's own, who has to wait
@@ -177,8 +177,8 @@ test('[row 4] unbind and deprovision: an admin with reserved connections works o
 test('[row 4] provision: an admin with reserved connections makes a database on a full server', async (t) => {
   const { instance } = await instanceAt(t, 'CREATEDB CREATEROLE')
   const fresh = new Instance(instance.provider)
-  await sql('GRANT pg_use_reserved_connections TO plain_admin')
-  cleanUp(t, () => sql('REVOKE pg_use_reserved_connections FROM plain_admin'))
+  await sql(`GRANT pg_use_reserved_connections TO ${plainAdmin}`)
+  cleanUp(t, () => sql(`REVOKE pg_use_reserved_connections FROM ${plainAdmin}`))
   await crowd(t)
   await fresh.provision()
   await fresh.deprovision()

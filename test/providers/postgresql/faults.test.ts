@@ -10,6 +10,7 @@ import {
   Instance,
   instanceOf,
   leftovers,
+  plainAdmin,
   type Scene,
   scalar,
   setUp,
@@ -129,7 +130,7 @@ test('[row 10] provision: a name that belongs to somebody else is left alone, an
   const { sql: other } = await setUp(t, { admin: 'CREATEDB CREATEROLE' })
   const instance = new Instance(provider)
   instance.states.set(instance.id, { token: 'abcdefghijklmnopqrst' })
-  await other('CREATE DATABASE osb_d_abcdefghijklmnopqrst OWNER plain_admin')
+  await other(`CREATE DATABASE osb_d_abcdefghijklmnopqrst OWNER ${plainAdmin}`)
   cleanUp(t, () => other('DROP DATABASE osb_d_abcdefghijklmnopqrst'))
   const unmade = new Instance(provider)
   unmade.states.set(unmade.id, { token: 'abcdefghijklmnopqrst' })

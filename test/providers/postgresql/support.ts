@@ -23,6 +23,9 @@ import { testPostgres } from '../../helper/postgres.ts'
 export const adminKinds = ['superuser', 'CREATEDB CREATEROLE'] as const
 export type AdminKind = (typeof adminKinds)[number]
 
+/** One for each test file: they share a server of a further major, and what an admin joins is compared. */
+export const plainAdmin = `plain_admin_${process.pid}`
+
 /** The superuser's URL; another server's than the embedded one to try a further version. */
 export async function superuserUrl(): Promise<string> {
   return process.env.TEST_POSTGRESQL_ADMIN_URL ?? (await testPostgres()).adminUrl
@@ -76,8 +79,7 @@ export async function connect(t: TestContext, connectionString: string): Promise
 }
 
 async function makePlainAdmin(sql: Scene['sql'], rootUrl: string): Promise<string> {
-  // One for each test file: they share a server of a further major, and what an admin joins is compared
-  const name = `plain_admin_${process.pid}`
+  const name = plainAdmin
   const [known] = await sql('SELECT 1 FROM pg_roles WHERE rolname = $1', [name])
   if (known === undefined) {
     await sql(`CREATE ROLE ${name} LOGIN CREATEDB CREATEROLE PASSWORD 'plain'`)
