@@ -54,7 +54,7 @@ test('[row 3] PUT, DELETE: an admin that is locked out answers 503 with Retry-Af
   const url = new URL(server.adminUrl)
   url.username = 'locked_admin'
   url.password = 'locked'
-  const { platform, provider } = await brokerAt(t, { adminUrl: url.href, syncDeadlineMs: 500 })
+  const { platform, provider } = await brokerAt(t, { adminUrl: url.href, syncDeadlineMs: 1_500 })
   answered(await platform.provision('i-1', provisionBody(plan)), 201)
   credentialsOf(await platform.bind('i-1', 'b-1', bindBody(plan)), 201)
   await server.sql('ALTER ROLE locked_admin NOLOGIN')
