@@ -75,7 +75,10 @@ test('watch: a binding past its time is revoked once, and stays for the platform
   const { metadata, credentials } = await bindings.fetch(call, binding)
   assert.ok(new Date(metadata?.expires_at ?? '') < new Date())
   assert.deepEqual(credentials, { token: 'secret' })
-  assert.equal((await store.latestOperation('i-1', 'b-1'))?.kind, 'bind')
+  assert.equal(
+    (await store.latestOperation({ platform: call.platform, instanceId: 'i-1', bindingId: 'b-1' }))?.kind,
+    'bind'
+  )
   assert.deepEqual(await bindings.unbind(call, binding, query), { kind: 'done', body: {} })
   await assert.rejects(bindings.fetch(call, binding), { status: 404 })
   assert.equal(provider.calls.filter((name) => name === 'unbind b-1').length, 2)

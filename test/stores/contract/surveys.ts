@@ -19,15 +19,15 @@ export function surveys(open: Open): void {
     const store = await opened(t, open)
     await readyInstance(store)
     await readyBinding(store)
-    assert.equal((await store.latestOperation('i-1'))?.kind, 'provision')
-    assert.equal((await store.latestOperation('i-1', 'b-1'))?.kind, 'bind')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.kind, 'provision')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }))?.kind, 'bind')
     // The clock of the replica that started it may be behind.
     const update = operationRecord('update', { createdAt: new Date('2020-01-01T00:00:00Z') })
     await failed(store, await started(store, { operation: update }))
     await failed(store, await started(store, { operation: operationRecord('update', { internal: true }) }))
-    assert.equal((await store.latestOperation('i-1'))?.operationId, update.operationId)
-    assert.equal(await store.latestOperation('i-2'), undefined)
-    assert.equal(await store.latestOperation('i-1', 'b-2'), undefined)
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.operationId, update.operationId)
+    assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-2' }), undefined)
+    assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-2' }), undefined)
   })
 
   test('plansInUse: each plan that an instance lives on or is to live on comes once', async (t) => {
@@ -72,11 +72,14 @@ export function surveys(open: Open): void {
     await readyBinding(store)
     const update = await started(store, { operation: operationRecord('update') })
     assert.equal(await store.forgetOperations(new Date('2000-01-01T00:00:00Z')), 0)
-    assert.equal((await store.latestOperation('i-1', 'b-1'))?.state, 'succeeded')
+    assert.equal(
+      (await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }))?.state,
+      'succeeded'
+    )
     const future = new Date(Date.now() + 60_000)
     assert.equal(await store.forgetOperations(future), 2)
-    assert.equal(await store.latestOperation('i-1', 'b-1'), undefined)
-    assert.equal((await store.latestOperation('i-1'))?.operationId, update.operationId)
+    assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }), undefined)
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.operationId, update.operationId)
     assert.equal((await store.getInstance('i-1'))?.status, 'ready')
     await failed(store, update)
     assert.equal(await store.forgetOperations(future), 1)
@@ -91,11 +94,11 @@ export function surveys(open: Open): void {
     await readyInstance(store, 'i-2')
     await failed(store, await started(store, { operation: operationRecord('update', { internal: true }) }))
     const update = await started(store, { operation: operationRecord('update') })
-    const kinds = async (limit: number) => (await store.recentOperations('i-1', limit)).map(({ kind }) => kind)
+    const kinds = async (limit: number) => (await store.recentOperations('cf', 'i-1', limit)).map(({ kind }) => kind)
     assert.deepEqual(await kinds(10), ['update', 'bind', 'provision'])
     assert.deepEqual(await kinds(2), ['update', 'bind'])
-    assert.deepEqual((await store.recentOperations('i-1', 1))[0], update)
-    assert.deepEqual(await store.recentOperations('nobody', 5), [])
+    assert.deepEqual((await store.recentOperations('cf', 'i-1', 1))[0], update)
+    assert.deepEqual(await store.recentOperations('cf', 'nobody', 5), [])
     await failed(store, update)
   })
 
