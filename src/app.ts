@@ -2,6 +2,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { apiVersion } from '../plugins/api-version.ts'
 import { auth, DEFAULT_PLATFORM } from '../plugins/auth.ts'
+import { caching } from '../plugins/caching.ts'
 import { documentation } from '../plugins/documentation.ts'
 import { errors } from '../plugins/errors.ts'
 import { identity } from '../plugins/identity.ts'
@@ -85,6 +86,7 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
   await app.register(operations, { providers, catalog: current, syncDeadlineMs, deletedLastOperation, platformRules })
 
   await app.register(async (guarded) => {
+    await guarded.register(caching)
     await guarded.register(auth, { credentials: credentialsOf(options.auth) })
     await guarded.register(apiVersion, { missingStatus: options.missingVersionStatus ?? 412 })
     await guarded.register(catalogRoutes)
