@@ -203,6 +203,18 @@ test('describe: what the provider measures, with the bindings and the latest ope
   await assert.rejects(instances.describe({ ...call, platform: 'other' }, 'i-1'), { status: 404 })
 })
 
+test('describe: the operations of a platform that had the id before are not told', async (t) => {
+  const { instances } = await scene(t)
+  await instances.deprovision(call, 'i-1', query)
+  const other = { ...call, platform: 'other' }
+  await instances.provision(other, 'i-1', provisionBody())
+  const { operations } = await instances.describe(other, 'i-1')
+  assert.deepEqual(
+    operations.map(({ kind }) => kind),
+    ['provision']
+  )
+})
+
 test('describe: a provider that measures nothing has bindings and operations all the same', async (t) => {
   const { instances } = await scene(t)
   const { measures, bindings, operations } = await instances.describe(call, 'i-1')

@@ -30,6 +30,25 @@ export function surveys(open: Open): void {
     assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-2' }), undefined)
   })
 
+  test('latestOperation, recentOperations: platforms that had an id one after the other have operations of their own', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    const removal = await started(store, { operation: operationRecord('deprovision') })
+    await store.finish(await claimed(store, removal), { state: 'succeeded', instance: 'remove' })
+    const create = await started(store, provisionStart({ platform: 'other' }, { platform: 'other' }))
+    const latest = async (platform: string) =>
+      (await store.latestOperation({ platform, instanceId: 'i-1' }))?.operationId
+    assert.equal(await latest('cf'), removal.operationId)
+    assert.equal(await latest('other'), create.operationId)
+    assert.equal(await latest('nobody'), undefined)
+    const kinds = async (platform: string) => (await store.recentOperations(platform, 'i-1', 5)).map(({ kind }) => kind)
+    assert.deepEqual(await kinds('cf'), ['deprovision', 'provision'])
+    assert.deepEqual(await kinds('other'), ['provision'])
+    assert.equal(await store.forgetOperations(new Date(Date.now() + 60_000)), 2)
+    assert.equal(await latest('cf'), undefined)
+    assert.equal(await latest('other'), create.operationId)
+  })
+
   test('plansInUse: each plan that an instance lives on or is to live on comes once', async (t) => {
     const store = await opened(t, open)
     assert.deepEqual(await store.plansInUse(), [])
