@@ -105,8 +105,9 @@ function takes(platform: Platform, { instance }: Known) {
   const put = (body: object, query = '') => platform.provision(instance, body, query)
   return [
     put(provisionBody(plans.sync)),
-    put(provisionBody(plans.sync, { parameters: { hold: true } }), ASYNC),
-    put(provisionBody(plans.either, { parameters: { hold: true } }), ASYNC),
+    // The very request that made one of them.
+    put(provisionBody(plans.either, hold('provision')), ASYNC),
+    put(provisionBody(plans.either, hold('provision'))),
     put(provisionBody(plans.async), ASYNC),
     put(provisionBody(plans.sync, { parameters: { size: 'big' } })),
     put(provisionBody(plans.sync, { maintenance_info: { version: '9.9.9' } })),

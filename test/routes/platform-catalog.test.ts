@@ -124,6 +124,7 @@ test('PUT, PATCH instance, PUT binding: a plan that the platform does not see is
     [ids.other, plans.sync]
   ] as const) {
     for (const reply of await Promise.all(requests(serviceId, planId))) answered(reply, 400, noService(serviceId))
+    answered(await two.update('mine', { service_id: serviceId }), 400, noService(serviceId))
   }
   // Neither 422 for a plan that is asynchronous, nor 400.
   for (const planId of [plans.async, 'plan-never']) {
