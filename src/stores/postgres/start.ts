@@ -1,7 +1,7 @@
 import type { Enqueue, OperationRecord, Start, StartResult } from '../../core/store.ts'
 import { admit, HALTED, type Situation } from '../admission.ts'
 import type { StoreContext } from './context.ts'
-import { countForQuota, lockQuota } from './quota.ts'
+import { countForQuota } from './quota.ts'
 import {
   bindingColumns,
   instanceColumns,
@@ -59,8 +59,8 @@ async function resourceInserts({ tables, sealer }: StoreContext, start: Start): 
  */
 async function lockSituation(tables: Tables, sql: Sql, { operation, quota }: Start): Promise<Situation> {
   const { platform, instanceId, bindingId, halts } = operation
-  // First of all: whoever waited for it has to see what was started meanwhile.
-  if (quota !== undefined) await lockQuota(tables, sql, [platform, quota.planId])
+  // First of all: whoever waited has to see what was started meanwhile, the very same start among it.
+  const counted = quota && (await countForQuota(tables, sql, { platform, ...quota }))
   if (halts !== undefined) {
     await sql.query(`SELECT FROM ${tables.operations} WHERE operation_id = $1 FOR UPDATE`, [halts])
   }
@@ -88,7 +88,7 @@ async function lockSituation(tables: Tables, sql: Sql, { operation, quota }: Sta
       kind: row.kind,
       ...(row.binding_id === null ? {} : { bindingId: row.binding_id })
     })),
-    ...(quota === undefined ? {} : { counted: await countForQuota(tables, sql, [platform, quota.planId]) })
+    ...(counted === undefined ? {} : { counted })
   }
 }
 
