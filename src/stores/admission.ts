@@ -30,7 +30,7 @@ export function admit(start: Start, situation: Situation): StartResult {
   if (halts !== undefined && !inTheWay.some((other) => isCreate(other))) return 'changed'
   if (!resourceFits(start, situation)) return 'changed'
   const { quota } = start
-  return quota !== undefined && (situation.counted ?? 0) >= quota.instances ? 'full' : 'started'
+  return quota === undefined || (situation.counted ?? 0) < quota.instances ? 'started' : 'full'
 }
 
 function createsWhatIsMissing(start: Start, { instance, binding }: Situation): boolean {
