@@ -4,10 +4,11 @@ import fp from 'fastify-plugin'
 import type { LastOperationQuery } from '../schemas/last-operation.ts'
 import { Bindings } from '../src/core/bindings.ts'
 import type { Call } from '../src/core/call.ts'
-import type { LoadedCatalog } from '../src/core/catalog/index.ts'
+import type { CatalogPart, LoadedCatalog } from '../src/core/catalog/index.ts'
 import { Instances } from '../src/core/instances.ts'
 import { type DeletedLastOperation, lastOperation, type PollAnswer, type Polled } from '../src/core/last-operation.ts'
 import { Operations } from '../src/core/operations.ts'
+import type { PlatformRulesOf } from '../src/core/platform-rules.ts'
 import { type ServiceProvider, Unavailable } from '../src/core/provider.ts'
 
 declare module 'fastify' {
@@ -17,10 +18,12 @@ declare module 'fastify' {
   }
 }
 
-/** What routes call: one method for each endpoint but the catalog. */
+/** What routes call: one method for each endpoint. */
 export interface Lifecycle {
   readonly instances: Instances
   readonly bindings: Bindings
+  /** What the platform sees of the catalog. */
+  catalogOf(platform: string): CatalogPart
   lastOperation(call: Call, polled: Polled, query: LastOperationQuery): Promise<PollAnswer>
   /** Whether operations are executed: false until the store could be reached for the first time. */
   readonly ready: boolean
@@ -31,6 +34,8 @@ export interface OperationsPluginOptions {
   readonly catalog: () => LoadedCatalog
   readonly syncDeadlineMs: number
   readonly deletedLastOperation: DeletedLastOperation
+  /** What each platform may see and have. Default: everything, without limits. */
+  readonly platformRules?: PlatformRulesOf | undefined
 }
 
 const RETRY_MS = 1_000
@@ -40,13 +45,14 @@ const BEGIN_GRACE_MS = 2_000
 
 /** Operation tracking: starts what executes operations when the app is ready, and stops it before it closes. */
 export const operations = fp<OperationsPluginOptions>(
-  async (app, { providers, catalog, syncDeadlineMs, deletedLastOperation }) => {
+  async (app, { providers, catalog, syncDeadlineMs, deletedLastOperation, platformRules }) => {
     const { store, runner, prepare } = app.osbStorage
     const engine = new Operations({
       store,
       runner,
       catalog,
       syncDeadlineMs,
+      platformRules,
       log: app.log,
       providers: new Map(providers.map((provider) => [provider.name, provider]))
     })
@@ -55,6 +61,7 @@ export const operations = fp<OperationsPluginOptions>(
     app.decorate('osbLifecycle', {
       instances: new Instances(engine),
       bindings: new Bindings(engine),
+      catalogOf: (platform: string) => engine.platforms.catalogOf(platform),
       lastOperation: (call: Call, polled: Polled, query: LastOperationQuery) =>
         lastOperation({ store, deleted: deletedLastOperation }, call, { polled, query }),
       get ready() {

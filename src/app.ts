@@ -2,6 +2,7 @@ import type { FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { apiVersion } from '../plugins/api-version.ts'
 import { auth, DEFAULT_PLATFORM } from '../plugins/auth.ts'
+import { caching } from '../plugins/caching.ts'
 import { documentation } from '../plugins/documentation.ts'
 import { errors } from '../plugins/errors.ts'
 import { identity } from '../plugins/identity.ts'
@@ -14,6 +15,7 @@ import { serviceBindingRoutes } from '../routes/service-bindings.ts'
 import { serviceInstanceRoutes } from '../routes/service-instances.ts'
 import type { CatalogSource } from '../schemas/catalog.ts'
 import type { DeletedLastOperation } from './core/last-operation.ts'
+import type { PlatformRulesOf } from './core/platform-rules.ts'
 import type { ServiceProvider } from './core/provider.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import { exampleProvider } from './providers/example.ts'
@@ -38,6 +40,8 @@ export interface OpenServiceBrokerOptions {
   /** What is offered: an object, the path of a JSON or YAML file, or one that can be reloaded. */
   readonly catalog: CatalogSource | string | ReloadableCatalog
   readonly auth: AuthOption
+  /** What each platform may see and have; asked at every request. Default: everything, without limits. */
+  readonly platformRules?: PlatformRulesOf | undefined
   /** Beside the built-in ones. One of the same name takes the built-in's place. */
   readonly providers?: readonly ServiceProvider[]
   /** Provider of the service offerings that name none. */
@@ -78,12 +82,14 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
     ...(options.defaultProvider === undefined ? {} : { defaultProvider: options.defaultProvider })
   })
   for (const { path, message } of warnings) app.log.warn(`catalog: ${path} ${message}`)
-  await app.register(operations, { providers, catalog: current, syncDeadlineMs, deletedLastOperation })
+  const { platformRules } = options
+  await app.register(operations, { providers, catalog: current, syncDeadlineMs, deletedLastOperation, platformRules })
 
   await app.register(async (guarded) => {
+    await guarded.register(caching)
     await guarded.register(auth, { credentials: credentialsOf(options.auth) })
     await guarded.register(apiVersion, { missingStatus: options.missingVersionStatus ?? 412 })
-    await guarded.register(catalogRoutes, { catalog: current })
+    await guarded.register(catalogRoutes)
     await guarded.register(serviceInstanceRoutes)
     await guarded.register(serviceBindingRoutes)
   })

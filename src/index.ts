@@ -18,6 +18,7 @@ export {
   type Place
 } from './core/catalog/index.ts'
 export { BrokerError, type BrokerErrorDetails } from './core/errors.ts'
+export type { PlatformRules, PlatformRulesOf } from './core/platform-rules.ts'
 export * from './core/provider.ts'
 export { ReloadableCatalog } from './core/reloadable-catalog.ts'
 export { type ExampleProviderOptions, exampleProvider } from './providers/example.ts'

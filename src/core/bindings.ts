@@ -49,14 +49,15 @@ export class Bindings {
 
   /** `PUT …/service_bindings/:binding_id` (spec: Binding; Rotating a Service Binding). */
   async bind(call: Call, ids: BindingIds, body: BindRequest): Promise<BindOutcome> {
-    if (body.predecessor_binding_id === undefined) {
-      const { service_id: serviceId, plan_id: planId } = body
-      if (serviceId === undefined) throw missing('service_id')
-      if (planId === undefined) throw missing('plan_id')
-      requireAsync(call, bindManner(requirePlan(this.#catalog, serviceId, planId)))
-    }
     return decideUntilDone(async () => {
       const instance = ownedBy(call, await this.#store.getInstance(ids.instance_id))
+      if (body.predecessor_binding_id === undefined) {
+        const { service_id: serviceId, plan_id: planId } = body
+        if (serviceId === undefined) throw missing('service_id')
+        if (planId === undefined) throw missing('plan_id')
+        const known = this.#operations.platforms.known(call.platform, instance)
+        requireAsync(call, bindManner(requirePlan(known, serviceId, planId)))
+      }
       if (instance === undefined || instance.status === 'failed') throw refusals.instanceUnknown(ids.instance_id)
       const existing = await this.#store.getBinding(ids.instance_id, ids.binding_id)
       const wanted = await this.#wanted(call, { instance, body, bindingId: ids.binding_id, existing })
@@ -114,7 +115,9 @@ export class Bindings {
       const instance = ownedBy(call, await this.#store.getInstance(ids.instance_id))
       const binding = ownedBy(call, await this.#store.getBinding(ids.instance_id, ids.binding_id))
       if (instance === undefined || binding === undefined) {
-        const asked = this.#catalog.plan(query.service_id ?? '', query.plan_id ?? '')
+        const asked = this.#operations.platforms
+          .catalogOf(call.platform)
+          .plan(query.service_id ?? '', query.plan_id ?? '')
         if (asked !== undefined) requireAsync(call, bindManner(asked))
         throw refusals.bindingGone()
       }

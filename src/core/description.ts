@@ -34,7 +34,7 @@ const DESCRIBE_MS = 5_000
 /** Asks the provider, which may take a while, and adds what the store knows. */
 export async function describeInstance(
   stage: Stage,
-  { instanceId, serviceId, planId, parameters, state, provider }: InstanceRecord,
+  { instanceId, platform, serviceId, planId, parameters, state, provider }: InstanceRecord,
   log: TaskLog
 ): Promise<InstanceDescription> {
   const { store, providers, catalog } = stage
@@ -52,7 +52,7 @@ export async function describeInstance(
           signal: AbortSignal.timeout(DESCRIBE_MS)
         })
   const bindings = await store.listBindings(instanceId)
-  const operations = await store.recentOperations(instanceId, OPERATIONS)
+  const operations = await store.recentOperations(platform, instanceId, OPERATIONS)
   return {
     ...asked,
     bindings: bindings

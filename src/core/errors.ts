@@ -103,8 +103,25 @@ export const refusals = {
     }),
   unsupportedChange: (description: string) =>
     new BrokerError(422, description, { instanceUsable: true, updateRepeatable: false }),
+  /** Not 422 on a provision: platforms would take the create for one that may have happened, and send a delete. */
+  quotaUsedUp: (kind: string, plan: string, instances: number) => {
+    const text = quotaText(plan, instances)
+    if (kind !== 'update') return new BrokerError(400, text)
+    return new BrokerError(422, text, { instanceUsable: true, updateRepeatable: true })
+  },
   internal: () => new BrokerError(500, 'The broker failed. The cause is in its log.'),
   unavailable: (description: string, retryAfterSeconds = 5) => new BrokerError(503, description, { retryAfterSeconds }),
   deadline: (seconds: number) =>
     new BrokerError(504, `The work did not end within ${seconds} s. It is being undone.`, { retryAfterSeconds: 5 })
+}
+
+function quotaText(plan: string, instances: number): string {
+  if (instances === 0) {
+    return `This platform may have no service instances of the plan "${plan}". Ask the operator of the broker for some.`
+  }
+  const held = instances === 1 ? '1 service instance' : `${instances} service instances`
+  return (
+    `The quota of the plan "${plan}" is used up: this platform may have ${held} of it at once. ` +
+    'Delete one, or ask the operator of the broker for more.'
+  )
 }

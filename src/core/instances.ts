@@ -10,6 +10,7 @@ import type { Call, Outcome } from './call.ts'
 import type { CatalogPlan } from './catalog/index.ts'
 import { describeInstance, type InstanceDescription } from './description.ts'
 import { type BrokerError, refusals } from './errors.ts'
+import { newInstance, sameTarget, updateTarget } from './instance-records.ts'
 import {
   accepted,
   checkMaintenance,
@@ -29,10 +30,8 @@ import {
   waitForUndo
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
-import type { DashboardRequest } from './provider.ts'
-import { requireDashboardUrl } from './results.ts'
 import { sameInstance, sameJson } from './same.ts'
-import type { Finish, InstancePatch, InstanceRecord, Start, UpdateTarget } from './store.ts'
+import type { Finish, InstancePatch, Start } from './store.ts'
 
 type InstanceOutcome = Outcome<InstanceReply, InstanceAccepted>
 
@@ -52,17 +51,21 @@ export class Instances {
     return this.#operations.options.catalog()
   }
 
+  get #platforms() {
+    return this.#operations.platforms
+  }
+
   /** `PUT /v2/service_instances/:instance_id` (spec: Provisioning). */
   async provision(call: Call, instanceId: string, body: ProvisionRequest): Promise<InstanceOutcome> {
-    const entry = requirePlan(this.#catalog, body.service_id, body.plan_id)
-    requireAsync(call, entry)
-    const wanted = newInstance(call, instanceId, body, entry)
     return decideUntilDone(async () => {
       const existing = await this.#store.getInstance(instanceId)
+      const own = ownedBy(call, existing)
+      const entry = requirePlan(this.#platforms.known(call.platform, own), body.service_id, body.plan_id)
+      requireAsync(call, entry)
+      const wanted = newInstance(call, { instanceId, body, entry })
       if (existing !== undefined) {
-        if (ownedBy(call, existing) === undefined || !sameInstance(existing, wanted)) {
-          throw refusals.instanceConflict(instanceId)
-        }
+        // Before anything that depends on the state of what may be another platform's.
+        if (own === undefined || !sameInstance(own, wanted)) throw refusals.instanceConflict(instanceId)
         const unfinished = await this.#store.unfinishedOperation(instanceId)
         if (unfinished?.kind === 'provision') {
           const joined = await join(this.#operations, call, unfinished)
@@ -82,7 +85,7 @@ export class Instances {
       })
       const start: Start =
         existing === undefined ? { operation, insertInstance: wanted } : { operation, retryCreate: true }
-      const ended = await startAndRun(this.#operations, call, { start, manner: entry })
+      const ended = await startAndRun(this.#operations, call, { start, manner: entry, takesPlaceOf: entry })
       if (ended === 'again') return 'again'
       if (ended.kind === 'accepted') return acceptedInstance(ended.operation, existing ?? wanted)
       return { kind: 'created', body: finishedReply(ended.finish) }
@@ -118,10 +121,12 @@ export class Instances {
 
   /** `PATCH /v2/service_instances/:instance_id` (spec: Updating a Service Instance). */
   async update(call: Call, instanceId: string, body: UpdateRequest): Promise<InstanceOutcome> {
-    if (this.#catalog.service(body.service_id) === undefined) throw serviceUnknown(body.service_id)
-    if (body.plan_id !== undefined) requirePlan(this.#catalog, body.service_id, body.plan_id)
     return decideUntilDone(async () => {
       const instance = ownedBy(call, await this.#store.getInstance(instanceId))
+      const unfinished = instance && (await this.#store.unfinishedOperation(instanceId))
+      const known = this.#platforms.known(call.platform, instance, unfinished?.target)
+      if (known.service(body.service_id) === undefined) throw serviceUnknown(body.service_id)
+      if (body.plan_id !== undefined) requirePlan(known, body.service_id, body.plan_id)
       if (instance === undefined) throw refusals.instanceUnknown(instanceId)
       if (instance.serviceId !== body.service_id) {
         throw refusals.malformed(`The service instance is not of the service "${body.service_id}".`)
@@ -129,7 +134,6 @@ export class Instances {
       const entry = requirePlan(this.#catalog, instance.serviceId, body.plan_id ?? instance.planId)
       requireAsync(call, entry)
       const target = updateTarget(instance, entry, body)
-      const unfinished = await this.#store.unfinishedOperation(instanceId)
       if (unfinished?.kind === 'update' && unfinished.target !== undefined && sameTarget(unfinished.target, target)) {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, unfinished.target)
@@ -149,7 +153,8 @@ export class Instances {
         instanceId,
         target
       })
-      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner })
+      const takesPlaceOf = target.planId === instance.planId ? undefined : entry
+      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner, takesPlaceOf })
       if (ended === 'again') return 'again'
       if (ended.kind === 'accepted') return acceptedInstance(ended.operation, target)
       return { kind: 'done', body: finishedReply(ended.finish) }
@@ -188,73 +193,18 @@ export class Instances {
   /** 410, unless the ids were never right; a delete that is repeated may name a plan that is gone by now. */
   async #refusalOfUnknown(call: Call, instanceId: string, query: DeleteQuery): Promise<BrokerError> {
     const { service_id: serviceId = '', plan_id: planId = '' } = query
-    const asked = this.#catalog.plan(serviceId, planId)
+    const shown = this.#platforms.catalogOf(call.platform)
+    const asked = shown.plan(serviceId, planId)
     if (asked !== undefined) requireAsync(call, asked)
-    const latest = ownedBy(call, await this.#store.latestOperation(instanceId))
-    if (asked === undefined && latest?.kind !== 'deprovision') requirePlan(this.#catalog, serviceId, planId)
+    const latest = await this.#store.latestOperation({ platform: call.platform, instanceId })
+    if (asked === undefined && latest?.kind !== 'deprovision') requirePlan(shown, serviceId, planId)
     return refusals.instanceGone()
   }
-}
-
-function newInstance(call: Call, instanceId: string, body: ProvisionRequest, entry: CatalogPlan): InstanceRecord {
-  const now = new Date()
-  const known = { instanceId, platform: call.platform, context: body.context ?? {}, parameters: body.parameters ?? {} }
-  return {
-    ...dashboardOf(entry, known),
-    instanceId,
-    platform: call.platform,
-    provider: entry.provider.name,
-    serviceId: body.service_id,
-    planId: body.plan_id,
-    organizationGuid: body.organization_guid,
-    spaceGuid: body.space_guid,
-    context: body.context ?? {},
-    parameters: body.parameters ?? {},
-    ...(entry.maintenanceVersion === undefined ? {} : { maintenanceVersion: entry.maintenanceVersion }),
-    status: 'creating',
-    createdAt: now,
-    updatedAt: now
-  }
-}
-
-/** What the instance is to become. Parameters are merged over those there are; `{}` and absent change nothing. */
-function updateTarget(instance: InstanceRecord, entry: CatalogPlan, body: UpdateRequest): UpdateTarget {
-  const planId = body.plan_id ?? instance.planId
-  const parameters = { ...instance.parameters, ...body.parameters }
-  const maintenanceVersion =
-    body.maintenance_info?.version ??
-    (planId === instance.planId ? instance.maintenanceVersion : entry.maintenanceVersion)
-  const { instanceId, platform } = instance
-  const context = body.context ?? instance.context
-  const target = {
-    ...dashboardOf(entry, { instanceId, platform, context, parameters }),
-    planId,
-    parameters,
-    ...(maintenanceVersion === undefined ? {} : { maintenanceVersion })
-  }
-  // The context goes along with a change; alone it counts only where the offering says so (spec: Updating).
-  const takesContext = entry.allowContextUpdates || !sameTarget(instance, target)
-  return { ...target, context: takesContext ? context : instance.context }
-}
-
-/** What the provider can tell before the work is done (spec: Provisioning, Updating, `dashboard_url`). */
-function dashboardOf(
-  { provider, service, plan, options }: CatalogPlan,
-  known: Pick<DashboardRequest, 'instanceId' | 'platform' | 'context' | 'parameters'>
-): { dashboardUrl?: string } {
-  const dashboardUrl = provider.dashboardUrl?.({ ...known, service, plan, options })
-  if (dashboardUrl === undefined) return {}
-  requireDashboardUrl(dashboardUrl)
-  return { dashboardUrl }
 }
 
 function acceptedInstance(operation: string, { dashboardUrl }: { dashboardUrl?: string } = {}) {
   const { kind, body } = accepted(operation)
   return { kind, body: { ...body, ...(dashboardUrl === undefined ? {} : { dashboard_url: dashboardUrl }) } }
-}
-
-function sameTarget(a: Omit<UpdateTarget, 'context'>, b: Omit<UpdateTarget, 'context'>): boolean {
-  return a.planId === b.planId && a.maintenanceVersion === b.maintenanceVersion && sameJson(a.parameters, b.parameters)
 }
 
 function requireUpdateable(current: CatalogPlan | undefined, asked: CatalogPlan): void {

@@ -28,7 +28,7 @@ export async function lastOperation(
   call: Call,
   { polled, query }: { polled: Polled; query: LastOperationQuery }
 ): Promise<PollAnswer> {
-  const operation = ownedBy(call, await find(store, polled, query.operation))
+  const operation = await find(store, call, { polled, query })
   if (operation === undefined) throw refusals.operationUnknown()
   const removes = operation.kind === 'deprovision' || operation.kind === 'unbind'
   if (removes && operation.state === 'succeeded' && deleted === 'gone') throw refusals.operationGone()
@@ -47,12 +47,21 @@ export async function lastOperation(
 
 const OPERATION_ID = /^[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}$/
 
-async function find(store: Store, polled: Polled, token: string | undefined): Promise<OperationRecord | undefined> {
-  if (token !== undefined && OPERATION_ID.test(token)) {
-    const operation = await store.getOperation(token)
-    if (operation?.instanceId === polled.instance_id && operation.bindingId === polled.binding_id) return operation
+async function find(
+  store: Store,
+  call: Call,
+  { polled, query }: { polled: Polled; query: LastOperationQuery }
+): Promise<OperationRecord | undefined> {
+  const { instance_id: instanceId, binding_id: bindingId } = polled
+  if (query.operation !== undefined && OPERATION_ID.test(query.operation)) {
+    const operation = ownedBy(call, await store.getOperation(query.operation))
+    if (operation?.instanceId === instanceId && operation.bindingId === bindingId) return operation
   }
-  return store.latestOperation(polled.instance_id, polled.binding_id)
+  return store.latestOperation({
+    platform: call.platform,
+    instanceId,
+    ...(bindingId === undefined ? {} : { bindingId })
+  })
 }
 
 /** What the provider told last; from the second attempt on with its number, while it is under way. */

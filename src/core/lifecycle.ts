@@ -2,9 +2,10 @@ import type { Mode } from '../../schemas/catalog.ts'
 import type { EmptyObject, JsonObject } from '../../schemas/common.ts'
 import type { DeleteAccepted } from '../../schemas/service-instance.ts'
 import type { Call, Outcome } from './call.ts'
-import type { CatalogPlan, LoadedCatalog } from './catalog/index.ts'
+import type { CatalogPlan } from './catalog/index.ts'
 import { BrokerError, refusals } from './errors.ts'
 import { DEFAULT_MAXIMUM_SECONDS, type NewOperation, type Operations } from './operations.ts'
+import type { PlanLookup } from './platforms.ts'
 import type { Finish, InstanceRecord, OperationRecord, Start } from './store.ts'
 import { runSync } from './sync-operations.ts'
 
@@ -47,14 +48,21 @@ export async function decideUntilDone<Result>(decide: () => Promise<Result | 'ag
 /** How a started operation ended for its request; `again` when it could not be started. */
 export type Started = { kind: 'accepted'; operation: string } | { kind: 'succeeded'; finish: Finish } | 'again'
 
-/** Starts an operation; a synchronous one runs to its end here. */
+/**
+ * Starts an operation; a synchronous one runs to its end here.
+ * @throws {BrokerError} when it did not succeed, or the quota of the plan is used up
+ */
 export async function startAndRun(
   operations: Operations,
   call: Call,
-  { start, manner }: StartAndRun
+  { start, manner, takesPlaceOf }: StartAndRun
 ): Promise<Started> {
   const { operation } = start
-  const result = await operations.start(start)
+  const quota = takesPlaceOf && operations.platforms.quotaOf(call.platform, takesPlaceOf)
+  const result = await operations.start({ ...start, ...(quota === undefined ? {} : { quota }) })
+  if (result === 'full' && quota !== undefined && takesPlaceOf !== undefined) {
+    throw refusals.quotaUsedUp(operation.kind, takesPlaceOf.plan.name, quota.instances)
+  }
   if (result !== 'started') return 'again'
   if (operation.async) return { kind: 'accepted', operation: operation.operationId }
   const end = await runSync(operations, operation, {
@@ -67,6 +75,8 @@ export async function startAndRun(
 export interface StartAndRun {
   readonly start: Start
   readonly manner: Manner
+  /** The plan that the platform has one more instance of afterwards. */
+  readonly takesPlaceOf?: CatalogPlan | undefined
 }
 
 /**
@@ -136,7 +146,7 @@ export function checkMaintenance(entry: CatalogPlan, asked: { version?: string }
 }
 
 /** The offering and plan of a request, or the refusal that says which of them is unknown. */
-export function requirePlan(catalog: LoadedCatalog, serviceId: string, planId: string): CatalogPlan {
+export function requirePlan(catalog: PlanLookup, serviceId: string, planId: string): CatalogPlan {
   const entry = catalog.plan(serviceId, planId)
   if (entry !== undefined) return entry
   if (catalog.service(serviceId) === undefined) throw serviceUnknown(serviceId)

@@ -3,6 +3,8 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { type AttemptEnd, Attempts, abortReasons, type Held, heldOf, operationLog } from './attempt.ts'
 import { BrokerError, refusals } from './errors.ts'
 import type { Stage } from './perform.ts'
+import type { PlatformRulesOf } from './platform-rules.ts'
+import { Platforms } from './platforms.ts'
 import type { TaskLog } from './provider.ts'
 import { findOrphans } from './reconcile.ts'
 import type { Execution, Runner } from './runner.ts'
@@ -15,6 +17,8 @@ export interface OperationsOptions extends Stage {
   readonly log: TaskLog
   /** How long a request may wait for its work, in milliseconds. */
   readonly syncDeadlineMs: number
+  /** What each platform may see and have. Default: everything, without limits. */
+  readonly platformRules?: PlatformRulesOf | undefined
 }
 
 /** What a new operation is about; ids, times and counts are made here. */
@@ -47,6 +51,7 @@ export class Operations {
   readonly options: OperationsOptions
   readonly attempts: Attempts
   readonly undo: Undo
+  readonly platforms: Platforms
   #stopListening: (() => void) | undefined
   #sweeper: NodeJS.Timeout | undefined
   readonly #takenOver = new Set<Promise<unknown>>()
@@ -58,6 +63,7 @@ export class Operations {
     this.options = options
     this.attempts = new Attempts(options, options.log)
     this.undo = new Undo(this)
+    this.platforms = new Platforms(options.catalog, options.platformRules)
   }
 
   /** Begins to execute what the runner is given, to hear of halts, and to clear up after crashes. Repeatable. */

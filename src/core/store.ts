@@ -130,6 +130,9 @@ export interface OperationRecord {
   finishedAt?: Date
 }
 
+/** A resource, as the platform that asks for it knows it. */
+export type OwnResource = Pick<OperationRecord, 'platform' | 'instanceId' | 'bindingId'>
+
 /** The right to work on an operation. */
 export interface Claim {
   readonly operationId: string
@@ -145,13 +148,22 @@ export interface Start {
   insertBinding?: BindingRecord
   /** Provision or bind again after a failure: back to `creating`; fails `changed` unless it is `failed`. */
   retryCreate?: boolean
+  /** Provision, or update to another plan: fails `full` when no place of the plan is free. */
+  quota?: Quota
+}
+
+/** How many instances of a plan the platform of an operation may have at once. */
+export interface Quota {
+  planId: string
+  instances: number
 }
 
 /**
  * `started`: all of it is committed. `busy`: nothing was written, another operation on the resource is unfinished.
- * `changed`: nothing was written, what the decision was made on has changed meanwhile: read again.
+ * `changed`: nothing was written, what the decision was made on has changed meanwhile: read again. `full`: nothing was
+ * written, the quota is used up; only what could start otherwise is `full`.
  */
-export type StartResult = 'started' | 'busy' | 'changed'
+export type StartResult = 'started' | 'busy' | 'changed' | 'full'
 
 /** A transaction of the store, as only the store and its runner understand it. */
 export type Transaction = unknown
@@ -187,7 +199,10 @@ export interface Finish {
  * - a fenced write (one that takes a {@link Claim}) changes something only while the operation is unfinished and the
  *   claim is the newest; it throws `StaleAttempt` otherwise, except {@link Store.keepAlive} and {@link Store.finish},
  *   which answer `false`;
- * - what `start` and `finish` write is durable before they answer.
+ * - what `start` and `finish` write is durable before they answer;
+ * - a platform never has more instances of a plan by starts with a quota than that quota, however many start at once: an
+ *   instance counts for its plan while it is `creating`, `ready` or being deleted, and for the plan that its unfinished
+ *   update asks for.
  *
  * Methods throw `Unavailable` when the store cannot be reached.
  */
@@ -199,13 +214,16 @@ export interface Store {
   getOperation(operationId: string): Promise<OperationRecord | undefined>
   /** The unfinished operation of exactly this resource. */
   unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined>
-  /** The newest operation of exactly this resource that is not internal, finished or not. */
-  latestOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined>
+  /**
+   * The platform's newest operation of exactly this resource that is not internal, finished or not. Another platform may
+   * have had the id before, or have it now.
+   */
+  latestOperation(of: OwnResource): Promise<OperationRecord | undefined>
   /** Ids of the plans that instances live on, for the check of a catalog reload. */
   plansInUse(): Promise<{ serviceId: string; planId: string }[]>
 
-  /** The newest operations of an instance and its bindings that are not internal, newest first. */
-  recentOperations(instanceId: string, limit: number): Promise<OperationRecord[]>
+  /** The platform's newest operations of an instance and its bindings that are not internal, newest first. */
+  recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]>
   /** Ready bindings that have expired, are not revoked, and have no unfinished operation. */
   expiredBindings(): Promise<ExpiredBinding[]>
 

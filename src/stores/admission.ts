@@ -8,6 +8,8 @@ export interface Situation {
   readonly binding: ResourceStatus | undefined
   /** Unfinished operations of the instance and of all its bindings. */
   readonly unfinished: readonly Pick<OperationRecord, 'operationId' | 'kind' | 'bindingId'>[]
+  /** Instances that count for the quota of the start; absent when it has none. */
+  readonly counted?: number
 }
 
 /** How the create that a delete halted ends. */
@@ -18,7 +20,7 @@ export const HALTED = 'It was halted by a delete.'
  *
  * A create that finds its id taken is `changed` before it is `busy`: two identical creates at once are one create, and
  * the loser has to read again to find that out. Anything else is `busy` first: while an operation runs, the status of
- * its resource says nothing yet.
+ * its resource says nothing yet. `full` comes last: a repeated create is answered as ever, however full the plan is.
  */
 export function admit(start: Start, situation: Situation): StartResult {
   if (!createsWhatIsMissing(start, situation)) return 'changed'
@@ -26,7 +28,9 @@ export function admit(start: Start, situation: Situation): StartResult {
   const inTheWay = situation.unfinished.filter((other) => excludes(start.operation, other))
   if (inTheWay.some((other) => other.operationId !== halts)) return wasJustMade(start, inTheWay) ? 'changed' : 'busy'
   if (halts !== undefined && !inTheWay.some((other) => isCreate(other))) return 'changed'
-  return resourceFits(start, situation) ? 'started' : 'changed'
+  if (!resourceFits(start, situation)) return 'changed'
+  const { quota } = start
+  return quota === undefined || (situation.counted ?? 0) < quota.instances ? 'started' : 'full'
 }
 
 function createsWhatIsMissing(start: Start, { instance, binding }: Situation): boolean {

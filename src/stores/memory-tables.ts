@@ -1,4 +1,11 @@
-import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord, Start } from '../core/store.ts'
+import type {
+  BindingRecord,
+  InstancePatch,
+  InstanceRecord,
+  OperationRecord,
+  OwnResource,
+  Start
+} from '../core/store.ts'
 import { HALTED, type Situation } from './admission.ts'
 
 /** The records of a {@link MemoryStore}, and the writes that touch several of them. Nothing in here waits. */
@@ -8,6 +15,7 @@ export class MemoryTables {
   readonly operations = new Map<string, OperationRecord>()
   /** By resource: spares a walk over a week of operations. */
   readonly unfinished = new Map<string, OperationRecord>()
+  /** By platform and resource. */
   readonly latest = new Map<string, OperationRecord>()
   readonly #now: () => Date
   readonly #leaseMs: number
@@ -17,12 +25,23 @@ export class MemoryTables {
     this.#leaseMs = leaseMs
   }
 
-  situation({ instanceId, bindingId }: OperationRecord): Situation {
+  situation({ operation: { platform, instanceId, bindingId }, quota }: Start): Situation {
     return {
+      ...(quota === undefined ? {} : { counted: this.#counted(platform, quota.planId) }),
       instance: this.instances.get(instanceId)?.status,
       binding: bindingId === undefined ? undefined : this.bindings.get(instanceId)?.get(bindingId)?.status,
       unfinished: [...this.unfinished.values()].filter((other) => other.instanceId === instanceId)
     }
+  }
+
+  /** Instances of the platform that count for a quota of the plan. */
+  #counted(platform: string, planId: string): number {
+    const counts = (instance: InstanceRecord): boolean => {
+      const unfinished = this.unfinished.get(resourceKey({ instanceId: instance.instanceId }))
+      if (unfinished?.target?.planId === planId) return true
+      return instance.planId === planId && (instance.status !== 'failed' || unfinished !== undefined)
+    }
+    return [...this.instances.values()].filter((instance) => instance.platform === platform && counts(instance)).length
   }
 
   /** Writes an admitted start; returns the way to undo it. */
@@ -32,7 +51,8 @@ export class MemoryTables {
     const { instanceId, bindingId } = operation
     const halted = operation.halts === undefined ? undefined : this.operations.get(operation.halts)
     const haltedBefore = structuredClone(halted)
-    const latestBefore = this.latest.get(key)
+    const platformKey = latestKey(operation)
+    const latestBefore = this.latest.get(platformKey)
 
     if (halted !== undefined) {
       Object.assign(halted, { state: 'failed', description: HALTED, finishedAt: this.#now() })
@@ -48,13 +68,13 @@ export class MemoryTables {
     if (operation.leaseUntil !== undefined) operation.leaseUntil = this.nextLease()
     this.operations.set(operation.operationId, operation)
     this.unfinished.set(key, operation)
-    if (!operation.internal) this.latest.set(key, operation)
+    if (!operation.internal) this.latest.set(platformKey, operation)
 
     return () => {
       this.operations.delete(operation.operationId)
       this.unfinished.delete(key)
-      if (latestBefore === undefined) this.latest.delete(key)
-      else this.latest.set(key, latestBefore)
+      if (latestBefore === undefined) this.latest.delete(platformKey)
+      else this.latest.set(platformKey, latestBefore)
       if (resource !== undefined) Object.assign(resource, resourceBefore)
       if (insertInstance !== undefined) this.instances.delete(instanceId)
       if (insertBinding !== undefined) this.#bindingsOf(instanceId).delete(insertBinding.bindingId)
@@ -101,6 +121,10 @@ export class MemoryTables {
 
 export function resourceKey({ instanceId, bindingId }: { instanceId: string; bindingId?: string | undefined }): string {
   return JSON.stringify(bindingId === undefined ? [instanceId] : [instanceId, bindingId])
+}
+
+export function latestKey(of: OwnResource): string {
+  return JSON.stringify([of.platform, resourceKey(of)])
 }
 
 /** Without the fields that are `undefined`: absent fields stay as they are. */

@@ -10,13 +10,14 @@ import {
   type InstanceRecord,
   LEASE_MS,
   type OperationRecord,
+  type OwnResource,
   type Start,
   type StartResult,
   type Store,
   type StoredResource
 } from '../core/store.ts'
 import { admit } from './admission.ts'
-import { defined, MemoryTables, resourceKey } from './memory-tables.ts'
+import { defined, latestKey, MemoryTables, resourceKey } from './memory-tables.ts'
 
 export interface MemoryStoreOptions {
   /** Default: the clock of the process. */
@@ -59,8 +60,8 @@ export class MemoryStore implements Store {
     return structuredClone(this.#tables.unfinished.get(resourceKey({ instanceId, bindingId })))
   }
 
-  async latestOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined> {
-    return structuredClone(this.#tables.latest.get(resourceKey({ instanceId, bindingId })))
+  async latestOperation(of: OwnResource): Promise<OperationRecord | undefined> {
+    return structuredClone(this.#tables.latest.get(latestKey(of)))
   }
 
   async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
@@ -77,7 +78,7 @@ export class MemoryStore implements Store {
   }
 
   async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
-    const result = admit(start, this.#tables.situation(start.operation))
+    const result = admit(start, this.#tables.situation(start))
     if (result !== 'started') return result
     if (this.#tables.operations.has(start.operation.operationId)) {
       throw new Error(`There is an operation ${start.operation.operationId} already.`)
@@ -167,9 +168,11 @@ export class MemoryStore implements Store {
     return true
   }
 
-  async recentOperations(instanceId: string, limit: number): Promise<OperationRecord[]> {
+  async recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]> {
     const all = [...this.#tables.operations.values()].reverse()
-    const matching = all.filter((operation) => operation.instanceId === instanceId && !operation.internal)
+    const matching = all.filter(
+      (operation) => operation.platform === platform && operation.instanceId === instanceId && !operation.internal
+    )
     return structuredClone(matching.slice(0, limit))
   }
 
@@ -204,7 +207,7 @@ export class MemoryStore implements Store {
     for (const [operationId, operation] of this.#tables.operations) {
       if (operation.finishedAt === undefined || operation.finishedAt >= before) continue
       this.#tables.operations.delete(operationId)
-      const key = resourceKey(operation)
+      const key = latestKey(operation)
       if (this.#tables.latest.get(key) === operation) this.#tables.latest.delete(key)
       forgotten += 1
     }

@@ -75,7 +75,10 @@ test('watch: a binding past its time is revoked once, and stays for the platform
   const { metadata, credentials } = await bindings.fetch(call, binding)
   assert.ok(new Date(metadata?.expires_at ?? '') < new Date())
   assert.deepEqual(credentials, { token: 'secret' })
-  assert.equal((await store.latestOperation('i-1', 'b-1'))?.kind, 'bind')
+  assert.equal(
+    (await store.latestOperation({ platform: call.platform, instanceId: 'i-1', bindingId: 'b-1' }))?.kind,
+    'bind'
+  )
   assert.deepEqual(await bindings.unbind(call, binding, query), { kind: 'done', body: {} })
   await assert.rejects(bindings.fetch(call, binding), { status: 404 })
   assert.equal(provider.calls.filter((name) => name === 'unbind b-1').length, 2)
@@ -198,6 +201,18 @@ test('describe: what the provider measures, with the bindings and the latest ope
   )
   assert.doesNotMatch(JSON.stringify(told), /secret/)
   await assert.rejects(instances.describe({ ...call, platform: 'other' }, 'i-1'), { status: 404 })
+})
+
+test('describe: the operations of a platform that had the id before are not told', async (t) => {
+  const { instances } = await scene(t)
+  await instances.deprovision(call, 'i-1', query)
+  const other = { ...call, platform: 'other' }
+  await instances.provision(other, 'i-1', provisionBody())
+  const { operations } = await instances.describe(other, 'i-1')
+  assert.deepEqual(
+    operations.map(({ kind }) => kind),
+    ['provision']
+  )
 })
 
 test('describe: a provider that measures nothing has bindings and operations all the same', async (t) => {

@@ -1,5 +1,6 @@
 import { describe } from 'node:test'
 import { halting } from './contract/halting.ts'
+import { quotas } from './contract/quotas.ts'
 import { recordsKept } from './contract/records-kept.ts'
 import { starting } from './contract/starting.ts'
 import { surveys } from './contract/surveys.ts'
@@ -11,6 +12,7 @@ export function storeContract(name: string, open: Open): void {
   describe(`${name} keeps the contract`, () => {
     recordsKept(open)
     starting(open)
+    quotas(open)
     working(open)
     halting(open)
     surveys(open)

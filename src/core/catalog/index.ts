@@ -11,5 +11,6 @@ export { CatalogError, type CatalogReport, type Fault, type Place } from './faul
 export { type CatalogLint, type LintFinding, lintCatalog } from './lint.ts'
 export { type LoadedCatalog, type LoadOptions, loadCatalog, type PlanReference } from './load.ts'
 export type { ParametersCheck } from './parameters.ts'
+export type { CatalogPart } from './part.ts'
 export type { ProviderChoice } from './provider-rules.ts'
 export { type CatalogFile, decodeCatalog, readCatalogFile, readCatalogText } from './read.ts'

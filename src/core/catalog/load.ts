@@ -68,7 +68,7 @@ function toLoaded(
   return {
     served,
     bytes,
-    etag: `"${createHash('sha256').update(bytes).digest('base64url')}"`,
+    etag: etagOf(bytes),
     lastModified: new Date(Math.floor(modified.getTime() / 1_000) * 1_000),
     warnings,
     plans,
@@ -76,6 +76,11 @@ function toLoaded(
     plan: find,
     dropped: (inUse) => inUse.filter(({ serviceId, planId }) => find(serviceId, planId) === undefined)
   }
+}
+
+/** Strong, with its quotes; the same for the same bytes (RFC 9110, 8.8.3). */
+export function etagOf(bytes: Buffer): string {
+  return `"${createHash('sha256').update(bytes).digest('base64url')}"`
 }
 
 function rejection(path: string | undefined, errors: readonly Fault[]): string {

@@ -11,6 +11,7 @@ import {
   type InstanceRecord,
   LEASE_MS,
   type OperationRecord,
+  type OwnResource,
   type Start,
   type StartResult,
   type Store,
@@ -114,9 +115,10 @@ export class PostgresStore implements Store {
     return this.#oneOperation(condition, [instanceId, bindingId])
   }
 
-  latestOperation(instanceId: string, bindingId = ''): Promise<OperationRecord | undefined> {
-    const condition = `instance_id = $1 AND coalesce(binding_id, '') = $2 AND NOT internal ORDER BY seq DESC LIMIT 1`
-    return this.#oneOperation(condition, [instanceId, bindingId])
+  latestOperation({ platform, instanceId, bindingId = '' }: OwnResource): Promise<OperationRecord | undefined> {
+    const condition = `instance_id = $1 AND coalesce(binding_id, '') = $2 AND NOT internal AND platform = $3
+      ORDER BY seq DESC LIMIT 1`
+    return this.#oneOperation(condition, [instanceId, bindingId, platform])
   }
 
   async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
@@ -169,13 +171,13 @@ export class PostgresStore implements Store {
     return work.makeAsync(this.#context, claim, { deadline, enqueue })
   }
 
-  async recentOperations(instanceId: string, limit: number): Promise<OperationRecord[]> {
+  async recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]> {
     const { pool, tables } = this.#context
     const rows = await read<OperationRow>(
       pool,
       `SELECT ${operationColumnNames} FROM ${tables.operations}
-      WHERE instance_id = $1 AND NOT internal ORDER BY seq DESC LIMIT $2`,
-      [instanceId, limit]
+      WHERE instance_id = $1 AND NOT internal AND platform = $2 ORDER BY seq DESC LIMIT $3`,
+      [instanceId, platform, limit]
     )
     return rows.map(operationFrom)
   }

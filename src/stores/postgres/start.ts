@@ -1,6 +1,7 @@
 import type { Enqueue, OperationRecord, Start, StartResult } from '../../core/store.ts'
 import { admit, HALTED, type Situation } from '../admission.ts'
 import type { StoreContext } from './context.ts'
+import { countForQuota } from './quota.ts'
 import {
   bindingColumns,
   instanceColumns,
@@ -19,7 +20,7 @@ export async function startOperation(context: StoreContext, start: Start, enqueu
   const inserts = await resourceInserts(context, start)
   try {
     return await inTransaction(context.pool, async (sql) => {
-      const result = admit(start, await lockSituation(context.tables, sql, start.operation))
+      const result = admit(start, await lockSituation(context.tables, sql, start))
       if (result !== 'started') return result
       for (const { text, values } of inserts) await sql.query(text, values)
       if (start.operation.halts !== undefined) await halt(context.tables, sql, start.operation)
@@ -56,8 +57,10 @@ async function resourceInserts({ tables, sealer }: StoreContext, start: Start): 
  * halt and the end of the create could wait for each other. Operations on an instance lock its row alone, those on its
  * bindings share it: so they see each other without excluding bindings from one another.
  */
-async function lockSituation(tables: Tables, sql: Sql, operation: OperationRecord): Promise<Situation> {
-  const { instanceId, bindingId, halts } = operation
+async function lockSituation(tables: Tables, sql: Sql, { operation, quota }: Start): Promise<Situation> {
+  const { platform, instanceId, bindingId, halts } = operation
+  // First of all: whoever waited has to see what was started meanwhile, the very same start among it.
+  const counted = quota && (await countForQuota(tables, sql, { platform, ...quota }))
   if (halts !== undefined) {
     await sql.query(`SELECT FROM ${tables.operations} WHERE operation_id = $1 FOR UPDATE`, [halts])
   }
@@ -84,7 +87,8 @@ async function lockSituation(tables: Tables, sql: Sql, operation: OperationRecor
       operationId: row.operation_id,
       kind: row.kind,
       ...(row.binding_id === null ? {} : { bindingId: row.binding_id })
-    }))
+    })),
+    ...(counted === undefined ? {} : { counted })
   }
 }
 

@@ -75,7 +75,7 @@ export function recordsKept(open: Open): void {
     // jsonb keeps neither the order of keys nor the sign of zero; both mean the same in JSON.
     for (const object of [kept?.parameters, kept?.context, kept?.state])
       assert.deepEqual(normal(object), normal(parameters))
-    assert.equal((await store.latestOperation(instanceId))?.instanceId, instanceId)
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId }))?.instanceId, instanceId)
   })
 
   test('getInstance: a record that is changed by its reader stays as it was', async (t) => {
@@ -91,7 +91,7 @@ export function recordsKept(open: Open): void {
     }
     start.operation.state = 'failed'
     assert.deepEqual(await store.getInstance('i-1'), expected)
-    assert.equal((await store.latestOperation('i-1'))?.state, 'in progress')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.state, 'in progress')
     await claimed(store, start.operation)
   })
 

@@ -192,7 +192,7 @@ export function starting(open: Open): void {
     await assert.rejects(store.start(provisionStart(), fail), /the queue is full/)
     assert.equal(await store.getInstance('i-1'), undefined)
     assert.equal(await store.unfinishedOperation('i-1'), undefined)
-    assert.equal(await store.latestOperation('i-1'), undefined)
+    assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }), undefined)
 
     const create = await started(store, provisionStart())
     const before = await store.getOperation(create.operationId)
@@ -200,7 +200,7 @@ export function starting(open: Open): void {
     await assert.rejects(store.start({ operation: halting }, fail), /the queue is full/)
     assert.deepEqual(await store.getOperation(create.operationId), before)
     assert.equal((await store.getInstance('i-1'))?.status, 'creating')
-    assert.deepEqual(await store.latestOperation('i-1'), before)
+    assert.deepEqual(await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }), before)
     await claimed(store, create)
     assert.deepEqual(halted, [])
   })

@@ -19,15 +19,34 @@ export function surveys(open: Open): void {
     const store = await opened(t, open)
     await readyInstance(store)
     await readyBinding(store)
-    assert.equal((await store.latestOperation('i-1'))?.kind, 'provision')
-    assert.equal((await store.latestOperation('i-1', 'b-1'))?.kind, 'bind')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.kind, 'provision')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }))?.kind, 'bind')
     // The clock of the replica that started it may be behind.
     const update = operationRecord('update', { createdAt: new Date('2020-01-01T00:00:00Z') })
     await failed(store, await started(store, { operation: update }))
     await failed(store, await started(store, { operation: operationRecord('update', { internal: true }) }))
-    assert.equal((await store.latestOperation('i-1'))?.operationId, update.operationId)
-    assert.equal(await store.latestOperation('i-2'), undefined)
-    assert.equal(await store.latestOperation('i-1', 'b-2'), undefined)
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.operationId, update.operationId)
+    assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-2' }), undefined)
+    assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-2' }), undefined)
+  })
+
+  test('latestOperation, recentOperations: platforms that had an id one after the other have operations of their own', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    const removal = await started(store, { operation: operationRecord('deprovision') })
+    await store.finish(await claimed(store, removal), { state: 'succeeded', instance: 'remove' })
+    const create = await started(store, provisionStart({ platform: 'other' }, { platform: 'other' }))
+    const latest = async (platform: string) =>
+      (await store.latestOperation({ platform, instanceId: 'i-1' }))?.operationId
+    assert.equal(await latest('cf'), removal.operationId)
+    assert.equal(await latest('other'), create.operationId)
+    assert.equal(await latest('nobody'), undefined)
+    const kinds = async (platform: string) => (await store.recentOperations(platform, 'i-1', 5)).map(({ kind }) => kind)
+    assert.deepEqual(await kinds('cf'), ['deprovision', 'provision'])
+    assert.deepEqual(await kinds('other'), ['provision'])
+    assert.equal(await store.forgetOperations(new Date(Date.now() + 60_000)), 2)
+    assert.equal(await latest('cf'), undefined)
+    assert.equal(await latest('other'), create.operationId)
   })
 
   test('plansInUse: each plan that an instance lives on or is to live on comes once', async (t) => {
@@ -72,11 +91,14 @@ export function surveys(open: Open): void {
     await readyBinding(store)
     const update = await started(store, { operation: operationRecord('update') })
     assert.equal(await store.forgetOperations(new Date('2000-01-01T00:00:00Z')), 0)
-    assert.equal((await store.latestOperation('i-1', 'b-1'))?.state, 'succeeded')
+    assert.equal(
+      (await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }))?.state,
+      'succeeded'
+    )
     const future = new Date(Date.now() + 60_000)
     assert.equal(await store.forgetOperations(future), 2)
-    assert.equal(await store.latestOperation('i-1', 'b-1'), undefined)
-    assert.equal((await store.latestOperation('i-1'))?.operationId, update.operationId)
+    assert.equal(await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }), undefined)
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.operationId, update.operationId)
     assert.equal((await store.getInstance('i-1'))?.status, 'ready')
     await failed(store, update)
     assert.equal(await store.forgetOperations(future), 1)
@@ -91,11 +113,11 @@ export function surveys(open: Open): void {
     await readyInstance(store, 'i-2')
     await failed(store, await started(store, { operation: operationRecord('update', { internal: true }) }))
     const update = await started(store, { operation: operationRecord('update') })
-    const kinds = async (limit: number) => (await store.recentOperations('i-1', limit)).map(({ kind }) => kind)
+    const kinds = async (limit: number) => (await store.recentOperations('cf', 'i-1', limit)).map(({ kind }) => kind)
     assert.deepEqual(await kinds(10), ['update', 'bind', 'provision'])
     assert.deepEqual(await kinds(2), ['update', 'bind'])
-    assert.deepEqual((await store.recentOperations('i-1', 1))[0], update)
-    assert.deepEqual(await store.recentOperations('nobody', 5), [])
+    assert.deepEqual((await store.recentOperations('cf', 'i-1', 1))[0], update)
+    assert.deepEqual(await store.recentOperations('cf', 'nobody', 5), [])
     await failed(store, update)
   })
 

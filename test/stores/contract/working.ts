@@ -164,7 +164,7 @@ export function working(open: Open): void {
     const unbind = await claimed(store, await started(store, { operation: operationRecord('unbind') }))
     await store.finish(unbind, { state: 'succeeded', binding: 'remove' })
     assert.equal(await store.getBinding('i-1', 'b-1'), undefined)
-    assert.equal((await store.latestOperation('i-1', 'b-1'))?.kind, 'unbind')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }))?.kind, 'unbind')
     await started(store, bindStart('b-1'))
   })
 
@@ -174,12 +174,12 @@ export function working(open: Open): void {
     const claim = await claimed(store, await started(store, { operation: operationRecord('deprovision') }))
     await store.finish(claim, { state: 'succeeded', instance: 'remove' })
     assert.equal(await store.getInstance('i-1'), undefined)
-    assert.equal((await store.latestOperation('i-1'))?.state, 'succeeded')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.state, 'succeeded')
     const again = await started(store, provisionStart())
     const record = await store.getInstance('i-1')
     assert.equal(record?.state, undefined)
     assert.equal(record?.dashboardUrl, undefined)
-    assert.equal((await store.latestOperation('i-1'))?.operationId, again.operationId)
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.operationId, again.operationId)
   })
 
   test('makeAsync: a synchronous operation is enqueued and keeps its claim', async (t) => {
