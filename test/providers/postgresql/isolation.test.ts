@@ -235,10 +235,12 @@ async function snapshot(sql: Scene['sql'], targets: Targets) {
   const oids = roles.map(({ oid }) => oid)
   return {
     roles,
+    // Without the admins of other test files, which come and go on a server that they share
     databases: await sql(
-      `SELECT datname, datdba, datacl::text, datconnlimit, datallowconn, datistemplate, dattablespace FROM pg_database
+      `SELECT datname, datdba, ARRAY(SELECT entry::text FROM unnest(datacl) AS entry
+         WHERE entry::text !~ '^plain_admin_' OR starts_with(entry::text, $3 || '=')) AS rights, datconnlimit, datallowconn, datistemplate, dattablespace FROM pg_database
        WHERE datname IN ($1, $2, 'postgres', 'template1', 'intruder') ORDER BY 1`,
-      [database, foreignDatabase]
+      [database, foreignDatabase, admin]
     ),
     members: await sql(
       `SELECT roleid, member, admin_option FROM pg_auth_members
