@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type pg from 'pg'
-import { claimed, started } from '../contract/opened.ts'
+import { PostgresStore } from '../../../src/stores/postgres/index.ts'
+import { claimed, readyBinding, readyInstance, started } from '../contract/opened.ts'
 import { bindStart, operationRecord, provisionStart } from '../records.ts'
 import { freshStore } from './fresh-store.ts'
 
@@ -58,12 +59,83 @@ test('start: what is refused or rolled back leaves no audit event', async (t) =>
   assert.deepEqual(await events(pool), ['provision|started|i-1||'])
 })
 
-test('audit_events: an UPDATE or TRUNCATE is refused, a DELETE for retention is not', async (t) => {
+test('start, finish, noteRepair: events name the offering, the plan asked for, and what the broker did by itself', async (t) => {
   const { store, pool } = await freshStore(t)
-  await started(store, provisionStart())
+  await readyInstance(store)
+  const target = { planId: 'p-2', parameters: {}, context: {} }
+  const update = await started(store, { operation: operationRecord('update', { target }) })
+  await store.finish(await claimed(store, update), { state: 'failed' })
+  await started(store, { operation: operationRecord('deprovision', { internal: true }) })
+  await store.audit.noteRepair('i-1', 'role osb_u has got CREATEROLE')
+  await store.audit.noteRepair('unknown', 'nothing')
+  const { rows } = await pool.query(
+    `SELECT concat_ws('|', action, phase, service_id, plan_id, internal, operation_id IS NOT NULL, description) AS line
+    FROM osb.audit_events ORDER BY event_id`
+  )
+  assert.deepEqual(
+    rows.map(({ line }) => line),
+    [
+      'provision|started|s-1|p-1|f|t',
+      'provision|succeeded|s-1|p-1|f|t',
+      'update|started|s-1|p-2|f|t',
+      'update|failed|s-1|p-2|f|t',
+      'deprovision|started|s-1|p-1|t|t',
+      'repair|succeeded|s-1|p-1|t|f|role osb_u has got CREATEROLE'
+    ]
+  )
+})
+
+test('removeBinding: a binding that a deprovision takes along leaves an event of its own, once', async (t) => {
+  const { store, pool } = await freshStore(t)
+  await readyInstance(store)
+  await readyBinding(store)
+  const originatingIdentity = { platform: 'kubernetes', value: { username: 'anne' } }
+  const operation = await started(store, { operation: operationRecord('deprovision', { originatingIdentity }) })
+  const claim = await claimed(store, operation)
+  await store.removeBinding(claim, 'b-1')
+  await store.removeBinding(claim, 'b-1')
+  await store.finish(claim, { state: 'succeeded', instance: 'remove' })
+  assert.deepEqual((await events(pool)).slice(4), [
+    'deprovision|started|i-1||',
+    'unbind|succeeded|i-1|b-1|',
+    'deprovision|succeeded|i-1||'
+  ])
+  const { rows } = await pool.query(
+    `SELECT originating_identity, operation_id FROM osb.audit_events WHERE action = 'unbind'`
+  )
+  assert.deepEqual(rows, [{ originating_identity: originatingIdentity, operation_id: operation.operationId }])
+})
+
+const DAYS_OLD = `INSERT INTO osb.audit_events (at, platform, action, phase, instance_id)
+  SELECT now() - days * interval '1 day', 'cf', 'bind', 'started', 'i-' || n
+  FROM unnest($1::numeric[]) WITH ORDINALITY AS age (days, n)`
+
+test('audit_events: UPDATE, TRUNCATE and DELETE are refused', async (t) => {
+  const { pool } = await freshStore(t)
+  await pool.query(DAYS_OLD, [[0, 400]])
   await assert.rejects(pool.query(`UPDATE osb.audit_events SET description = ''`), /append-only: UPDATE is refused/)
   await assert.rejects(pool.query('TRUNCATE osb.audit_events'), /append-only: TRUNCATE is refused/)
-  assert.equal((await pool.query('DELETE FROM osb.audit_events WHERE at < now()')).rowCount, 1)
+  await assert.rejects(pool.query('DELETE FROM osb.audit_events'), /append-only: DELETE is refused/)
+  await assert.rejects(pool.query(`DELETE FROM osb.audit_events WHERE instance_id = 'i-2'`), { code: '42501' })
+  // Not even for who knows how retention does it is a day of the past erased.
+  const erase = `BEGIN; SET LOCAL osb.audit_days = '0'; DELETE FROM osb.audit_events`
+  await assert.rejects(pool.query(erase), /append-only: DELETE is refused/)
+  await assert.rejects(pool.query('SELECT osb.forget_audit_events(0, 10)'), /are kept for a day at least, not 0/)
+  await assert.rejects(pool.query('SELECT osb.forget_audit_events(NULL, 10)'), /are kept for a day at least, not null/)
+  assert.equal((await events(pool)).length, 2)
+})
+
+test('forget: only events past the days to keep go, from replicas at once each one once', async (t) => {
+  const { store, pool, sealer, meddler } = await freshStore(t)
+  const other = new PostgresStore(meddler, { sealer })
+  t.after(() => other.close())
+  await pool.query(DAYS_OLD, [[0, 0.9, 29.9, ...Array.from({ length: 4_500 }, (_, n) => 30.1 + n / 100)]])
+  const counts = await Promise.all([store.audit.forget(30), other.audit.forget(30)])
+  assert.equal(counts[0] + counts[1], 4_500)
+  assert.deepEqual(await events(pool), ['bind|started|i-1||', 'bind|started|i-2||', 'bind|started|i-3||'])
+  assert.equal(await store.audit.forget(30), 0)
+  // What lets retention delete does not outlive it on the connection.
+  await assert.rejects(pool.query('DELETE FROM osb.audit_events'), /append-only/)
 })
 
 test('finish, saveState: no table holds a credential or state in plain text', async (t) => {
