@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import type pg from 'pg'
-import { PostgresStore } from '../../../src/stores/postgres/index.ts'
+import pg from 'pg'
+import type { Runner } from '../../../src/core/runner.ts'
+import { PgBossRunner } from '../../../src/runners/pg-boss.ts'
+import { AuditReader, asUnavailable, migrate, PostgresStore } from '../../../src/stores/postgres/index.ts'
 import { claimed, readyBinding, readyInstance, started } from '../contract/opened.ts'
 import { bindStart, operationRecord, provisionStart } from '../records.ts'
-import { freshStore } from './fresh-store.ts'
+import { freshDatabase, freshStore, newSealer } from './fresh-store.ts'
 
 async function events(pool: pg.Pool) {
   const { rows } = await pool.query(
@@ -164,4 +167,62 @@ test('finish, saveState: no table holds a credential or state in plain text', as
     }
   }
   assert.ok(seen >= 8)
+})
+
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** The statements that docs/audit.md gives for a broker that does not own its audit. */
+function recipe(database: string): string {
+  const page = readFileSync(new URL('../../../docs/audit.md', import.meta.url), 'utf8')
+  const [, block] = /```sql\n(GRANT USAGE[^`]*)```/.exec(page) ?? []
+  assert.match(block ?? '', / ON DATABASE osb_state /)
+  return (block ?? '').replace('osb_state', database)
+}
+
+test('docs/audit.md: a broker with the rights that it grants works, and can neither change nor erase its audit', async (t) => {
+  const { pool: admin, url } = await freshDatabase(t)
+  await migrate(admin)
+  await admin.query(`CREATE ROLE broker LOGIN PASSWORD 'hush'; ${recipe(new URL(url).pathname.slice(1))}`)
+  await admin.query(`INSERT INTO osb.audit_events (at, platform, action, phase, instance_id)
+    SELECT now() - interval '40 days', 'cf', 'bind', 'started', 'i-old'`)
+
+  const asBroker = new URL(url)
+  asBroker.username = 'broker'
+  asBroker.password = 'hush'
+  const pool = new pg.Pool({ connectionString: asBroker.href, max: 4 })
+  const store = new PostgresStore(pool, { sealer: newSealer() })
+  const runner: Runner = new PgBossRunner({ connection: pool.options, explain: asUnavailable, log })
+  try {
+    assert.deepEqual(await migrate(pool), [])
+    await runner.start(async () => 'done', [])
+    const start = provisionStart()
+    assert.equal(await store.start(start, runner.enqueue), 'started')
+    await store.finish(await claimed(store, start.operation), { state: 'succeeded', instance: { status: 'ready' } })
+    await store.audit.noteRepair('i-1', 'healed')
+    assert.equal(await store.audit.forget(30), 1)
+    for (const statement of [
+      `UPDATE osb.audit_events SET platform = 'x'`,
+      'DELETE FROM osb.audit_events',
+      'TRUNCATE osb.audit_events',
+      'DROP TABLE osb.audit_events',
+      'ALTER TABLE osb.audit_events DISABLE TRIGGER ALL',
+      'DROP TRIGGER audit_events_retention ON osb.audit_events',
+      `CREATE OR REPLACE FUNCTION osb.refuse_audit_change() RETURNS trigger LANGUAGE sql AS ''`,
+      'DROP SCHEMA osb CASCADE'
+    ]) {
+      await assert.rejects(pool.query(statement), /permission denied|must be owner/, statement)
+    }
+    // A table of its session that takes the name of ours is not what the function deletes from.
+    await pool.query(
+      `CREATE TEMP TABLE audit_events AS SELECT * FROM osb.audit_events; SELECT osb.forget_audit_events(1, 9)`
+    )
+    const actions: string[] = []
+    for await (const page of new AuditReader(pool).pages()) actions.push(...page.map(({ action }) => action))
+    assert.deepEqual(actions, ['provision', 'provision', 'repair'])
+  } finally {
+    await runner.stop()
+    await runner.close()
+    await store.close()
+    await pool.end()
+  }
 })
