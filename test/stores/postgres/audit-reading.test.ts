@@ -200,29 +200,27 @@ test('AuditReader: following shows what is there, then each event once when it i
   ]
   const late = new pg.Client({ connectionString: url })
   await late.connect()
-  const pages = new AuditReader(pool, { platform: 'cf' }).follow(1)
   const shown: string[] = []
   const show = async () => {
-    for await (const page of pages) {
+    for await (const page of new AuditReader(pool, { platform: 'cf' }).follow(1)) {
       shown.push(...page.map(({ instance_id: id }) => id))
       if (shown.includes('i-end')) return
     }
   }
+  await insert(pool, event('i-old'), event('i-shown'))
+  await late.query('BEGIN')
+  await insert(late, event('i-late'))
+  const showing = show()
   try {
-    await insert(pool, event('i-old'), event('i-shown'))
-    await late.query('BEGIN')
-    await insert(late, event('i-late'))
-    const showing = show()
     await until('it shows what is there', async () => shown.length === 1)
     await insert(pool, event('i-new'), [new Date(), 'k8s', ...event('i-other').slice(2)])
     await until('it shows what has come', async () => shown.length === 2)
     await late.query('COMMIT')
     await until('it shows what was late', async () => shown.length === 3)
-    await insert(pool, event('i-end'))
-    await showing
   } finally {
     await late.end()
-    await pages.return(undefined)
+    await insert(pool, event('i-end'))
+    await showing
   }
   assert.deepEqual(shown, ['i-shown', 'i-new', 'i-late', 'i-end'])
 })
