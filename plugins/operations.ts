@@ -36,6 +36,7 @@ export interface OperationsPluginOptions {
   readonly deletedLastOperation: DeletedLastOperation
   /** What each platform may see and have. Default: everything, without limits. */
   readonly platformRules?: PlatformRulesOf | undefined
+  readonly auditRetentionDays?: number | undefined
 }
 
 const RETRY_MS = 1_000
@@ -45,7 +46,8 @@ const BEGIN_GRACE_MS = 2_000
 
 /** Operation tracking: starts what executes operations when the app is ready, and stops it before it closes. */
 export const operations = fp<OperationsPluginOptions>(
-  async (app, { providers, catalog, syncDeadlineMs, deletedLastOperation, platformRules }) => {
+  async (app, options) => {
+    const { providers, catalog, syncDeadlineMs, deletedLastOperation, platformRules, auditRetentionDays } = options
     const { store, runner, prepare } = app.osbStorage
     const engine = new Operations({
       store,
@@ -53,6 +55,7 @@ export const operations = fp<OperationsPluginOptions>(
       catalog,
       syncDeadlineMs,
       platformRules,
+      auditRetentionDays,
       log: app.log,
       providers: new Map(providers.map((provider) => [provider.name, provider]))
     })

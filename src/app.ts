@@ -14,6 +14,7 @@ import { healthRoutes } from '../routes/health.ts'
 import { serviceBindingRoutes } from '../routes/service-bindings.ts'
 import { serviceInstanceRoutes } from '../routes/service-instances.ts'
 import type { CatalogSource } from '../schemas/catalog.ts'
+import { MAX_AUDIT_RETENTION_DAYS } from './config.ts'
 import type { DeletedLastOperation } from './core/last-operation.ts'
 import type { PlatformRulesOf } from './core/platform-rules.ts'
 import type { ServiceProvider } from './core/provider.ts'
@@ -60,12 +61,15 @@ export interface OpenServiceBrokerOptions {
   readonly deletedLastOperation?: DeletedLastOperation
   /** How long a request may wait for its work, in milliseconds; default 8,000. */
   readonly syncDeadlineMs?: number
+  /** Days that audit events are kept, from 1, for a store in PostgreSQL; default: for ever. */
+  readonly auditRetentionDays?: number | undefined
 }
 
 const DEFAULT_SYNC_DEADLINE_MS = 8_000
 
 const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options) => {
-  const { syncDeadlineMs = DEFAULT_SYNC_DEADLINE_MS, deletedLastOperation = 'succeeded' } = options
+  const { syncDeadlineMs = DEFAULT_SYNC_DEADLINE_MS, deletedLastOperation = 'succeeded', auditRetentionDays } = options
+  requireRetention(auditRetentionDays)
   const providers = allProviders(options)
   const catalog =
     options.catalog instanceof ReloadableCatalog ? options.catalog : new ReloadableCatalog(options.catalog)
@@ -82,8 +86,14 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
     ...(options.defaultProvider === undefined ? {} : { defaultProvider: options.defaultProvider })
   })
   for (const { path, message } of warnings) app.log.warn(`catalog: ${path} ${message}`)
-  const { platformRules } = options
-  await app.register(operations, { providers, catalog: current, syncDeadlineMs, deletedLastOperation, platformRules })
+  await app.register(operations, {
+    providers,
+    catalog: current,
+    syncDeadlineMs,
+    deletedLastOperation,
+    platformRules: options.platformRules,
+    auditRetentionDays
+  })
 
   await app.register(async (guarded) => {
     await guarded.register(caching)
@@ -115,6 +125,11 @@ function allProviders(options: OpenServiceBrokerOptions): ServiceProvider[] {
   const builtIn = [exampleProvider({ delayMs: exampleDelayMs })]
   if (postgresql !== undefined) builtIn.push(postgresqlProvider(postgresql))
   return [...builtIn.filter(({ name }) => !providers.some((own) => own.name === name)), ...providers]
+}
+
+function requireRetention(days: number | undefined): void {
+  if (days === undefined || (Number.isInteger(days) && days >= 1 && days <= MAX_AUDIT_RETENTION_DAYS)) return
+  throw new Error(`auditRetentionDays is ${days}: it must be a whole number from 1 to ${MAX_AUDIT_RETENTION_DAYS}.`)
 }
 
 function credentialsOf(option: AuthOption) {

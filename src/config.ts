@@ -3,6 +3,9 @@ import { Value } from '@sinclair/typebox/value'
 
 const Port = (options: object) => Type.Integer({ minimum: 0, maximum: 65_535, ...options })
 
+/** A century: more than any rule asks for. */
+export const MAX_AUDIT_RETENTION_DAYS = 36_500
+
 /** Every environment variable that the server reads, with its default. The table in the README says the same. */
 export const Environment = Type.Object({
   BROKER_HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on' }),
@@ -39,6 +42,13 @@ export const Environment = Type.Object({
     maximum: 60_000,
     description: 'how long a request may wait for its work'
   }),
+  BROKER_AUDIT_RETENTION_DAYS: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: MAX_AUDIT_RETENTION_DAYS,
+      description: 'how long audit events are kept; default: for ever'
+    })
+  ),
   BROKER_ENCRYPTION_KEYS: Type.Optional(
     Type.String({ description: '`kid:base64,…`, 32 bytes each; the first writes, all read; generated when embedded' })
   ),

@@ -28,7 +28,8 @@ export interface RunningBroker {
   stop(): Promise<void>
 }
 
-const STATE_DATABASE = 'osb_state'
+/** Database of the embedded server that holds the broker's own state. */
+export const STATE_DATABASE = 'osb_state'
 /** A request is read within this time, or dropped: Fastify has no bound of its own. */
 const REQUEST_TIMEOUT_MS = 30_000
 /**
@@ -75,7 +76,8 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       exampleDelayMs: config.BROKER_ASYNC_OP_MILLIS,
       missingVersionStatus: config.BROKER_MISSING_VERSION_STATUS,
       deletedLastOperation: config.BROKER_DELETED_LAST_OPERATION,
-      syncDeadlineMs: config.BROKER_SYNC_DEADLINE_MS
+      syncDeadlineMs: config.BROKER_SYNC_DEADLINE_MS,
+      auditRetentionDays: config.BROKER_AUDIT_RETENTION_DAYS
     })
     const url = await listen(app, config)
     return {

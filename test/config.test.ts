@@ -39,6 +39,7 @@ const accepted: [Record<string, string>, Partial<Environment>][] = [
   [{ BROKER_DELETED_LAST_OPERATION: 'gone' }, { BROKER_DELETED_LAST_OPERATION: 'gone' }],
   [{ BROKER_ASYNC_OP_MILLIS: '3600000' }, { BROKER_ASYNC_OP_MILLIS: 3_600_000 }],
   [{ BROKER_SYNC_DEADLINE_MS: '100' }, { BROKER_SYNC_DEADLINE_MS: 100 }],
+  [{ BROKER_AUDIT_RETENTION_DAYS: '365' }, { BROKER_AUDIT_RETENTION_DAYS: 365 }],
   [{ POSTGRESQL_PUBLIC_PORT: '1' }, { POSTGRESQL_PUBLIC_PORT: 1 }],
   [{ LOG_LEVEL: 'silent' }, { LOG_LEVEL: 'silent' }],
   [credentials, credentials],
@@ -79,6 +80,10 @@ const refused: [Record<string, string>, string][] = [
     'BROKER_ASYNC_OP_MILLIS is "3600001": it must be a whole number from 0 to 3600000.'
   ],
   [{ BROKER_SYNC_DEADLINE_MS: '99' }, 'BROKER_SYNC_DEADLINE_MS is "99": it must be a whole number from 100 to 60000.'],
+  [
+    { BROKER_AUDIT_RETENTION_DAYS: '0' },
+    'BROKER_AUDIT_RETENTION_DAYS is "0": it must be a whole number from 1 to 36500.'
+  ],
   [{ LOG_LEVEL: 'verbose' }, 'LOG_LEVEL is "verbose": it must be trace, debug, info, warn, error, fatal or silent.'],
   [{ BROKER_USERNAME: 'platform' }, 'BROKER_USERNAME and BROKER_PASSWORD must be set together.'],
   [{ BROKER_PASSWORD: 'secret-password' }, 'BROKER_USERNAME and BROKER_PASSWORD must be set together.'],

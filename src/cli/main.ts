@@ -4,6 +4,7 @@ import { ConfigError } from '../config.ts'
 import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
+import { auditCommand } from './audit.ts'
 import { bindCommand, getCommand, unbindCommand } from './client/bindings.ts'
 import { catalogCommand } from './client/catalog.ts'
 import { Interrupted } from './client/following.ts'
@@ -19,6 +20,7 @@ import { serveCommand } from './serve.ts'
 const commands: Record<string, Command> = {
   serve: serveCommand,
   migrate: migrateCommand,
+  audit: auditCommand,
   postgresql: postgresqlCommand,
   lint: lintCommand,
   conformance: conformanceCommand,

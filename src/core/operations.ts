@@ -19,6 +19,8 @@ export interface OperationsOptions extends Stage {
   readonly syncDeadlineMs: number
   /** What each platform may see and have. Default: everything, without limits. */
   readonly platformRules?: PlatformRulesOf | undefined
+  /** Default: audit events are kept for ever. */
+  readonly auditRetentionDays?: number | undefined
 }
 
 /** What a new operation is about; ids, times and counts are made here. */
@@ -227,10 +229,13 @@ export class Operations {
     this.#takenOver.add(execution)
   }
 
-  /** Forgets operations that ended long ago. */
+  /** Forgets operations that ended long ago, and audit events past their retention. */
   async forget(): Promise<void> {
-    const forgotten = await this.options.store.forgetOperations(new Date(Date.now() - REMEMBER_MS))
-    if (forgotten > 0) this.options.log.info({ forgotten }, 'forgot old operations')
+    const { store, log, auditRetentionDays } = this.options
+    const forgotten = await store.forgetOperations(new Date(Date.now() - REMEMBER_MS))
+    if (forgotten > 0) log.info({ forgotten }, 'forgot old operations')
+    const events = auditRetentionDays === undefined ? 0 : await store.audit?.forget(auditRetentionDays)
+    if (events) log.info({ events, auditRetentionDays }, 'forgot old audit events')
   }
 
   /** Revokes what has expired, and lets the providers look over their instances. */

@@ -190,6 +190,14 @@ export interface Finish {
   binding?: Partial<BindingRecord> | 'remove'
 }
 
+/** What else is done with an audit; that `start`, a halt and `finish` each leave an event in it needs no call. */
+export interface AuditTrail {
+  /** Adds that the broker healed an instance. The description is kept as it is: it must hold no secret. */
+  noteRepair(instanceId: string, description: string): Promise<void>
+  /** Deletes the events that are older; says how many. */
+  forget(daysToKeep: number): Promise<number>
+}
+
 /**
  * Where instances, bindings and operations are kept. Every method is atomic. Records that come out are copies.
  *
@@ -207,6 +215,8 @@ export interface Finish {
  * Methods throw `Unavailable` when the store cannot be reached.
  */
 export interface Store {
+  /** Absent where none is kept: an audit that ends with the process would be none. */
+  readonly audit?: AuditTrail
   getInstance(instanceId: string): Promise<InstanceRecord | undefined>
   getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined>
   /** Bindings of the instance, oldest first. */

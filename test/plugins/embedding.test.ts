@@ -209,6 +209,16 @@ test('embedding: a catalog with a fault keeps the app from booting and names the
   }, /services\[1/)
 })
 
+test('embedding: a retention of the audit that is no number of days keeps the app from booting', async (t) => {
+  for (const auditRetentionDays of [0, 1.5, Number.NaN, 36_501]) {
+    const app = hostApp(t)
+    const message = `auditRetentionDays is ${auditRetentionDays}: it must be a whole number from 1 to 36500.`
+    await assert.rejects(async () => {
+      await app.register(openServiceBroker, { ...broker, auditRetentionDays })
+    }, new Error(message))
+  }
+})
+
 test('embedding: options are not changed, and serve again', async (t) => {
   const catalog = testCatalog()
   const options = { ...broker, catalog, store: 'memory' as const }

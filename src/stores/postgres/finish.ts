@@ -1,7 +1,8 @@
 import type { BindingRecord, Claim, Finish, InstancePatch } from '../../core/store.ts'
+import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { bindingColumns, instanceColumns, json, type OperationRow } from './rows.ts'
-import { auditOf, updateRow } from './statements.ts'
+import { updateRow } from './statements.ts'
 import { inTransaction, type Sql } from './transactions.ts'
 
 /** {@link Store.finish}. */
@@ -28,9 +29,8 @@ async function endOperation(
       UPDATE ${tables.operations} SET state = $3, description = $4, failure = $5, instance_usable = $6,
         update_repeatable = $7, lease_until = NULL, finished_at = clock_timestamp()
       WHERE operation_id = $1 AND attempt = $2 AND state = 'in progress'
-      RETURNING platform, originating_identity, request_identity, kind, state, instance_id, binding_id, operation_id,
-        description
-    ), audited AS (${auditOf(tables, 'ended', 'state')})
+      RETURNING ${auditedColumns}
+    ), audited AS (${auditOf(tables, 'ended', 'o.state')})
     SELECT instance_id, binding_id FROM ended`,
     [
       claim.operationId,

@@ -1,3 +1,4 @@
+export { type AuditEvent, type AuditFilter, AuditReader, auditActions, auditOutcomes } from './audit-reading.ts'
 export { type MigrateOptions, migrate } from './migrate.ts'
 export { PostgresStore, type PostgresStoreOptions } from './postgres-store.ts'
 export { type EncryptionKey, parseEncryptionKeys, SealBroken, Sealer } from './sealing.ts'

@@ -2,6 +2,7 @@ import type { Pool } from 'pg'
 import type { JsonObject } from '../../../schemas/common.ts'
 import { type TaskLog, Unavailable } from '../../core/provider.ts'
 import {
+  type AuditTrail,
   type BindingRecord,
   type Claim,
   type ClaimResult,
@@ -17,6 +18,7 @@ import {
   type Store,
   type StoredResource
 } from '../../core/store.ts'
+import { auditTrail } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { finishOperation } from './finish.ts'
 import { HaltListener } from './halt-listener.ts'
@@ -59,12 +61,14 @@ const guarded = new WeakSet<Pool>()
  * Leases follow the clock of the server, so that replicas need not agree on the time.
  */
 export class PostgresStore implements Store {
+  readonly audit: AuditTrail
   readonly #context: StoreContext
   readonly #halts: HaltListener
 
   constructor(pool: Pool, { schema, sealer, leaseMs = LEASE_MS, log }: PostgresStoreOptions) {
     const tables = tablesOf(schema)
     this.#context = { pool, tables, sealer, leaseMs }
+    this.audit = auditTrail(this.#context)
     this.#halts = new HaltListener({ pool, tables, log })
     if (guarded.has(pool)) return
     guarded.add(pool)

@@ -236,7 +236,7 @@ function present(columns: Columns): Columns {
 }
 
 /** `null` in the database is an absent field in a record. */
-function optional<Key extends string, Value>(
+export function optional<Key extends string, Value>(
   key: Key,
   value: Value | null | undefined
 ): { [Field in Key]?: NonNullable<Value> } {

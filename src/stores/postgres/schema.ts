@@ -7,6 +7,8 @@ export interface Tables {
   readonly bindings: string
   readonly operations: string
   readonly auditEvents: string
+  /** A function. */
+  readonly forgetAuditEvents: string
   readonly migrations: string
   /** Of the halts; the brokers of one database have one each. */
   readonly haltChannel: string
@@ -29,6 +31,7 @@ export function tablesOf(schema: string = DEFAULT_SCHEMA): Tables {
     bindings: `${quoted}.service_bindings`,
     operations: `${quoted}.operations`,
     auditEvents: `${quoted}.audit_events`,
+    forgetAuditEvents: `${quoted}.forget_audit_events`,
     migrations: `${quoted}.schema_migrations`,
     haltChannel: `${schema}_halt`
   }

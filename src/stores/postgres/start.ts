@@ -1,5 +1,6 @@
 import type { Enqueue, OperationRecord, Start, StartResult } from '../../core/store.ts'
 import { admit, HALTED, type Situation } from '../admission.ts'
+import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { countForQuota } from './quota.ts'
 import {
@@ -11,7 +12,7 @@ import {
   operationFrom
 } from './rows.ts'
 import type { Tables } from './schema.ts'
-import { auditOf, insertInto, type Statement, updateRow } from './statements.ts'
+import { insertInto, type Statement, updateRow } from './statements.ts'
 import { inTransaction, type Sql } from './transactions.ts'
 import { sqlState } from './trouble.ts'
 
@@ -98,7 +99,7 @@ async function halt(tables: Tables, sql: Sql, operation: OperationRecord): Promi
     `WITH halted AS (
       UPDATE ${tables.operations} SET state = 'failed', description = $2, finished_at = clock_timestamp()
       WHERE operation_id = $1
-      RETURNING platform, originating_identity, request_identity, kind, instance_id, binding_id, operation_id, description
+      RETURNING ${auditedColumns}
     ), told AS (SELECT pg_notify($3, operation_id) FROM halted), audited AS (${auditOf(tables, 'halted', "'halted'")})
     SELECT FROM told`,
     [operation.halts, HALTED, tables.haltChannel]

@@ -1,5 +1,4 @@
 import type { Columns } from './rows.ts'
-import type { Tables } from './schema.ts'
 
 export interface Statement {
   readonly text: string
@@ -24,12 +23,4 @@ export function updateRow(table: string, key: Columns, columns: Columns): Statem
   if (!('updated_at' in columns)) changes.push('updated_at = clock_timestamp()')
   const where = Object.entries(key).map(equal)
   return { text: `UPDATE ${table} SET ${changes.join(', ')} WHERE ${where.join(' AND ')}`, values }
-}
-
-/** `INSERT` of the audit event of each operation in `from`; the operation's own words, which hold no secret. */
-export function auditOf(tables: Tables, from: string, phase: string): string {
-  return `INSERT INTO ${tables.auditEvents} (platform, originating_identity, request_identity, action, phase,
-      instance_id, binding_id, operation_id, description)
-    SELECT platform, originating_identity, request_identity, kind, ${phase},
-      instance_id, binding_id, operation_id, description FROM ${from}`
 }

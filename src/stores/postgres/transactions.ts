@@ -40,6 +40,30 @@ export async function read<Row extends QueryResultRow>(
 }
 
 /**
+ * Runs one reading statement that takes the time it needs, and that the server keeps from writing.
+ * @throws {Unavailable} when the database could not be used
+ */
+export async function readOnly<Row extends QueryResultRow>(
+  pool: Pool,
+  text: string,
+  values: readonly unknown[] = []
+): Promise<Row[]> {
+  const checkout = await connect(pool)
+  const { client } = checkout
+  try {
+    await client.query('BEGIN READ ONLY')
+    const rows = await sqlOf(client).query<Row>(text, values)
+    await client.query('COMMIT')
+    return rows
+  } catch (error) {
+    checkout.broken = toError(error)
+    throw asUnavailable(error)
+  } finally {
+    checkout.release()
+  }
+}
+
+/**
  * Commits what `work` wrote, or nothing of it when it throws.
  * @throws {Unavailable} when the database could not be used; when it went away at the COMMIT, the work may have been
  * committed, and nothing here tries it again

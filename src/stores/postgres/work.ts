@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../../schemas/common.ts'
 import { StaleAttempt } from '../../core/provider.ts'
 import type { Claim, ClaimResult, Enqueue } from '../../core/store.ts'
+import { auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { bindingColumns, instanceColumns, type OperationRow, operationColumnNames, operationFrom } from './rows.ts'
 import { updateRow } from './statements.ts'
@@ -99,10 +100,17 @@ export async function removeBinding(context: StoreContext, claim: Claim, binding
   await inTransaction(context.pool, async (sql) => {
     const operation = await lockFenced(context, sql, claim)
     if (operation === undefined) throw new StaleAttempt(claim.operationId)
-    await sql.query(`DELETE FROM ${context.tables.bindings} WHERE instance_id = $1 AND binding_id = $2`, [
-      operation.instanceId,
-      bindingId
-    ])
+    const { bindings, operations } = context.tables
+    await sql.query(
+      `WITH gone AS (DELETE FROM ${bindings} WHERE instance_id = $1 AND binding_id = $2 RETURNING binding_id),
+        removal AS (
+          SELECT platform, originating_identity, request_identity, 'unbind' AS kind, instance_id, gone.binding_id,
+            operation_id, internal, target, NULL AS description
+          FROM ${operations}, gone WHERE operation_id = $3
+        )
+      ${auditOf(context.tables, 'removal', "'succeeded'")}`,
+      [operation.instanceId, bindingId, operation.operationId]
+    )
   })
 }
 

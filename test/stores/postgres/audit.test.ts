@@ -1,9 +1,13 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import type pg from 'pg'
-import { claimed, started } from '../contract/opened.ts'
+import pg from 'pg'
+import type { Runner } from '../../../src/core/runner.ts'
+import { PgBossRunner } from '../../../src/runners/pg-boss.ts'
+import { AuditReader, asUnavailable, migrate, PostgresStore } from '../../../src/stores/postgres/index.ts'
+import { claimed, readyBinding, readyInstance, started } from '../contract/opened.ts'
 import { bindStart, operationRecord, provisionStart } from '../records.ts'
-import { freshStore } from './fresh-store.ts'
+import { freshDatabase, freshStore, newSealer } from './fresh-store.ts'
 
 async function events(pool: pg.Pool) {
   const { rows } = await pool.query(
@@ -58,12 +62,83 @@ test('start: what is refused or rolled back leaves no audit event', async (t) =>
   assert.deepEqual(await events(pool), ['provision|started|i-1||'])
 })
 
-test('audit_events: an UPDATE or TRUNCATE is refused, a DELETE for retention is not', async (t) => {
+test('start, finish, noteRepair: events name the offering, the plan asked for, and what the broker did by itself', async (t) => {
   const { store, pool } = await freshStore(t)
-  await started(store, provisionStart())
+  await readyInstance(store)
+  const target = { planId: 'p-2', parameters: {}, context: {} }
+  const update = await started(store, { operation: operationRecord('update', { target }) })
+  await store.finish(await claimed(store, update), { state: 'failed' })
+  await started(store, { operation: operationRecord('deprovision', { internal: true }) })
+  await store.audit.noteRepair('i-1', 'role osb_u has got CREATEROLE')
+  await store.audit.noteRepair('unknown', 'nothing')
+  const { rows } = await pool.query(
+    `SELECT concat_ws('|', action, phase, service_id, plan_id, internal, operation_id IS NOT NULL, description) AS line
+    FROM osb.audit_events ORDER BY event_id`
+  )
+  assert.deepEqual(
+    rows.map(({ line }) => line),
+    [
+      'provision|started|s-1|p-1|f|t',
+      'provision|succeeded|s-1|p-1|f|t',
+      'update|started|s-1|p-2|f|t',
+      'update|failed|s-1|p-2|f|t',
+      'deprovision|started|s-1|p-1|t|t',
+      'repair|succeeded|s-1|p-1|t|f|role osb_u has got CREATEROLE'
+    ]
+  )
+})
+
+test('removeBinding: a binding that a deprovision takes along leaves an event of its own, once', async (t) => {
+  const { store, pool } = await freshStore(t)
+  await readyInstance(store)
+  await readyBinding(store)
+  const originatingIdentity = { platform: 'kubernetes', value: { username: 'anne' } }
+  const operation = await started(store, { operation: operationRecord('deprovision', { originatingIdentity }) })
+  const claim = await claimed(store, operation)
+  await store.removeBinding(claim, 'b-1')
+  await store.removeBinding(claim, 'b-1')
+  await store.finish(claim, { state: 'succeeded', instance: 'remove' })
+  assert.deepEqual((await events(pool)).slice(4), [
+    'deprovision|started|i-1||',
+    'unbind|succeeded|i-1|b-1|',
+    'deprovision|succeeded|i-1||'
+  ])
+  const { rows } = await pool.query(
+    `SELECT originating_identity, operation_id FROM osb.audit_events WHERE action = 'unbind'`
+  )
+  assert.deepEqual(rows, [{ originating_identity: originatingIdentity, operation_id: operation.operationId }])
+})
+
+const DAYS_OLD = `INSERT INTO osb.audit_events (at, platform, action, phase, instance_id)
+  SELECT now() - days * interval '1 day', 'cf', 'bind', 'started', 'i-' || n
+  FROM unnest($1::numeric[]) WITH ORDINALITY AS age (days, n)`
+
+test('audit_events: UPDATE, TRUNCATE and DELETE are refused', async (t) => {
+  const { pool } = await freshStore(t)
+  await pool.query(DAYS_OLD, [[0, 400]])
   await assert.rejects(pool.query(`UPDATE osb.audit_events SET description = ''`), /append-only: UPDATE is refused/)
   await assert.rejects(pool.query('TRUNCATE osb.audit_events'), /append-only: TRUNCATE is refused/)
-  assert.equal((await pool.query('DELETE FROM osb.audit_events WHERE at < now()')).rowCount, 1)
+  await assert.rejects(pool.query('DELETE FROM osb.audit_events'), /append-only: DELETE is refused/)
+  await assert.rejects(pool.query(`DELETE FROM osb.audit_events WHERE instance_id = 'i-2'`), { code: '42501' })
+  // Not even for who knows how retention does it is a day of the past erased.
+  const erase = `BEGIN; SET LOCAL osb.audit_days = '0'; DELETE FROM osb.audit_events`
+  await assert.rejects(pool.query(erase), /append-only: DELETE is refused/)
+  await assert.rejects(pool.query('SELECT osb.forget_audit_events(0, 10)'), /are kept for a day at least, not 0/)
+  await assert.rejects(pool.query('SELECT osb.forget_audit_events(NULL, 10)'), /are kept for a day at least, not null/)
+  assert.equal((await events(pool)).length, 2)
+})
+
+test('forget: only events past the days to keep go, from replicas at once each one once', async (t) => {
+  const { store, pool, sealer, meddler } = await freshStore(t)
+  const other = new PostgresStore(meddler, { sealer })
+  t.after(() => other.close())
+  await pool.query(DAYS_OLD, [[0, 0.9, 29.9, ...Array.from({ length: 4_500 }, (_, n) => 30.1 + n / 100)]])
+  const counts = await Promise.all([store.audit.forget(30), other.audit.forget(30)])
+  assert.equal(counts[0] + counts[1], 4_500)
+  assert.deepEqual(await events(pool), ['bind|started|i-1||', 'bind|started|i-2||', 'bind|started|i-3||'])
+  assert.equal(await store.audit.forget(30), 0)
+  // What lets retention delete does not outlive it on the connection.
+  await assert.rejects(pool.query('DELETE FROM osb.audit_events'), /append-only/)
 })
 
 test('finish, saveState: no table holds a credential or state in plain text', async (t) => {
@@ -92,4 +167,62 @@ test('finish, saveState: no table holds a credential or state in plain text', as
     }
   }
   assert.ok(seen >= 8)
+})
+
+const log = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** The statements that docs/audit.md gives for a broker that does not own its audit. */
+function recipe(database: string): string {
+  const page = readFileSync(new URL('../../../docs/audit.md', import.meta.url), 'utf8')
+  const [, block] = /```sql\n(GRANT USAGE[^`]*)```/.exec(page) ?? []
+  assert.match(block ?? '', / ON DATABASE osb_state /)
+  return (block ?? '').replace('osb_state', database)
+}
+
+test('docs/audit.md: a broker with the rights that it grants works, and can neither change nor erase its audit', async (t) => {
+  const { pool: admin, url } = await freshDatabase(t)
+  await migrate(admin)
+  await admin.query(`CREATE ROLE broker LOGIN PASSWORD 'hush'; ${recipe(new URL(url).pathname.slice(1))}`)
+  await admin.query(`INSERT INTO osb.audit_events (at, platform, action, phase, instance_id)
+    SELECT now() - interval '40 days', 'cf', 'bind', 'started', 'i-old'`)
+
+  const asBroker = new URL(url)
+  asBroker.username = 'broker'
+  asBroker.password = 'hush'
+  const pool = new pg.Pool({ connectionString: asBroker.href, max: 4 })
+  const store = new PostgresStore(pool, { sealer: newSealer() })
+  const runner: Runner = new PgBossRunner({ connection: pool.options, explain: asUnavailable, log })
+  try {
+    assert.deepEqual(await migrate(pool), [])
+    await runner.start(async () => 'done', [])
+    const start = provisionStart()
+    assert.equal(await store.start(start, runner.enqueue), 'started')
+    await store.finish(await claimed(store, start.operation), { state: 'succeeded', instance: { status: 'ready' } })
+    await store.audit.noteRepair('i-1', 'healed')
+    assert.equal(await store.audit.forget(30), 1)
+    for (const statement of [
+      `UPDATE osb.audit_events SET platform = 'x'`,
+      'DELETE FROM osb.audit_events',
+      'TRUNCATE osb.audit_events',
+      'DROP TABLE osb.audit_events',
+      'ALTER TABLE osb.audit_events DISABLE TRIGGER ALL',
+      'DROP TRIGGER audit_events_retention ON osb.audit_events',
+      `CREATE OR REPLACE FUNCTION osb.refuse_audit_change() RETURNS trigger LANGUAGE sql AS ''`,
+      'DROP SCHEMA osb CASCADE'
+    ]) {
+      await assert.rejects(pool.query(statement), /permission denied|must be owner/, statement)
+    }
+    // A table of its session that takes the name of ours is not what the function deletes from.
+    await pool.query(
+      `CREATE TEMP TABLE audit_events AS SELECT * FROM osb.audit_events; SELECT osb.forget_audit_events(1, 9)`
+    )
+    const actions: string[] = []
+    for await (const page of new AuditReader(pool).pages()) actions.push(...page.map(({ action }) => action))
+    assert.deepEqual(actions, ['provision', 'provision', 'repair'])
+  } finally {
+    await runner.stop()
+    await runner.close()
+    await store.close()
+    await pool.end()
+  }
 })
