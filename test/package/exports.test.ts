@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { test } from 'node:test'
-import manifest from '../../package.json' with { type: 'json' }
+import { entries } from '../docs/check/entries.ts'
 
 /** A name that a module exports, and the file that declares it. */
 interface Export {
@@ -11,14 +11,10 @@ interface Export {
 }
 
 const root = join(import.meta.dirname, '../..')
-/** `./dist/src/index.js` is compiled from `src/index.ts`. */
-const entries = Object.values(manifest.exports).flatMap((entry) =>
-  typeof entry === 'string' ? [] : [entry.default.replace('./dist/', '').replace(/\.js$/, '.ts')]
-)
-
 test('package: every export of every entry says what it is', () => {
-  assert.equal(entries.length, 5)
-  const found = entries.flatMap((entry) => exportsOf(join(root, entry)))
+  const sources = Object.values(entries)
+  assert.equal(sources.length, 5)
+  const found = sources.flatMap((source) => exportsOf(join(root, source)))
   assert.ok(found.length > 100, `only ${found.length} exports were found`)
   assert.deepEqual(found.filter((one) => !isDocumented(readFileSync(one.file, 'utf8'), one.name)).map(shown), [])
 })
