@@ -16,11 +16,13 @@ export interface Reference {
 
 /** Programs of every system, and of the tools that a reader has. Their arguments are not checked. */
 const PLAIN = new Set([
+  'alias',
   'cat',
   'cd',
   'cp',
   'curl',
   'cut',
+  'date',
   'echo',
   'eval',
   'export',
@@ -34,7 +36,6 @@ const PLAIN = new Set([
 
 /** Sub-commands that the documentation uses of programs that cannot be asked here. Their arguments are not checked. */
 const FOREIGN: Readonly<Record<string, readonly string[]>> = {
-  btp: ['login', 'register', 'list', 'create'],
   cf: [
     'bind-service',
     'create-service',
