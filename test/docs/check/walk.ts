@@ -25,7 +25,8 @@ export async function startWalkedBroker(folder: string): Promise<WalkedBroker> {
   mkdirSync(bin)
   writeFileSync(join(bin, 'osb'), `#!/bin/sh\nexec "${process.execPath}" "${osb}" "$@"\n`, { mode: 0o755 })
   const path = [bin, dirname(process.execPath), process.env.PATH].join(delimiter)
-  const env = { ...plainEnvironment(), PATH: path, BROKER_PORT: '0', LOG_LEVEL: 'warn' }
+  const { NODE_COMPILE_CACHE = '' } = process.env
+  const env = { ...plainEnvironment(), NODE_COMPILE_CACHE, PATH: path, BROKER_PORT: '0', LOG_LEVEL: 'warn' }
   const broker = await listening(watch(spawn(process.execPath, [osb, 'serve'], { cwd: folder, env })))
 
   return {
