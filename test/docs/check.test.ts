@@ -11,6 +11,7 @@ import { type Block, readPage } from './check/page.ts'
 import { commandsIn } from './check/shell.ts'
 import { BlockProject } from './check/typescript.ts'
 import { variableFaults } from './check/variables.ts'
+import { startWalkedBroker } from './check/walk.ts'
 import { configurationTable, withTable } from './configuration-table.ts'
 
 const root = join(import.meta.dirname, '../..')
@@ -165,6 +166,30 @@ test('documentation: code is checked against the types of the package, and run, 
     [10]
   )
   assert.match(ran[0]?.message ?? '', /it is a/)
+})
+
+test('documentation: a walk ends at the first command that fails, and SQL is rolled back', async (t) => {
+  const broker = await startWalkedBroker(temporaryFolder(t))
+  t.after(() => broker.stop())
+  const login = 'curl -sS -u "$(cat .data/credentials)" -H "X-Broker-API-Version: 2.17"'
+  const catalog = `${login} http://127.0.0.1:8080/v2/catalog`
+  assert.deepEqual(await broker.walk([block('sh walk', `${catalog} | grep postgres\nvariable=1`)]), [])
+  const unknown = readPage(
+    'docs/a.md',
+    `\`\`\`sh walk\n${catalog}\n\`\`\`\n\n\`\`\`sh walk\n${catalog}-not\necho on\n\`\`\``
+  )
+  const [fault, ...more] = await broker.walk(unknown.blocks)
+  assert.deepEqual([fault?.line, more], [6, []])
+  assert.match(fault?.message ?? '', /the walk ended with 22:.*404/s)
+  assert.ok(!fault?.message.includes('\non\n'), 'what follows is not run')
+
+  const role = block('sql', 'CREATE ROLE of_the_test; ALTER ROLE broker_admin NOLOGIN')
+  assert.deepEqual(await broker.execute(role), [])
+  assert.deepEqual(await broker.execute(role), [])
+  assert.match(
+    messages(await broker.execute(block('sql', 'CREATE ROLE a NOLOGGIN'))).join(),
+    /unrecognized role option/
+  )
 })
 
 test('documentation: the table of variables is written between its comments, and must have them', () => {

@@ -39,7 +39,7 @@ const faults = [
   ...tableFaults(),
   ...of('parsed').flatMap(parseFaults),
   ...of('catalog').flatMap(catalogFaults),
-  ...(await Promise.all([codeFaults(), ranFaults(), siteFaults(root, join(folder, 'site'))])).flat()
+  ...(await Promise.all([codeFaults(), ranFaults()])).flat()
 ]
 
 for (const { page, line, message } of faults) console.log(`${page}:${line}: ${message}`)
@@ -47,7 +47,7 @@ const counts = [...byClass].map(([kind, some]) => `${some.length} ${kind ?? 'of 
 console.log(`${pages.length} pages, ${blocks.length} blocks (${counts.join(', ')}): ${faults.length} faults`)
 if (faults.length > 0 || blocks.length === 0) process.exitCode = 1
 
-/** Types, then the blocks that are run, then the commands. */
+/** Types, then the blocks that are run, then the commands, then the site. */
 async function codeFaults(): Promise<Fault[]> {
   const code = join(folder, 'code')
   mkdirSync(code)
@@ -59,7 +59,7 @@ async function codeFaults(): Promise<Fault[]> {
   const checked = await Promise.all(
     commands.map((block) => commandFaults(block, reference, classOf(block) === 'shape'))
   )
-  return [...typed, ...ran, ...checked.flat()]
+  return [...typed, ...ran, ...checked.flat(), ...(await siteFaults(root, join(folder, 'site')))]
 }
 
 /** What is tried on a broker: one for all, page after page. */
@@ -69,8 +69,12 @@ async function ranFaults(): Promise<Fault[]> {
   const broker = await startWalkedBroker(data)
   try {
     const found: Fault[] = []
-    for (const walk of Map.groupBy(of('walk'), ({ page }) => page).values()) found.push(...(await broker.walk(walk)))
     for (const block of of('sql')) found.push(...(await broker.execute(block)))
+    for (const walk of Map.groupBy(of('walk'), ({ page }) => page).values()) {
+      const failed = await broker.walk(walk)
+      // Those that follow would find what this one has left behind.
+      if (failed.length > 0) return [...found, ...failed]
+    }
     return found
   } finally {
     await broker.stop()
