@@ -29,6 +29,7 @@ const PLAIN = new Set([
   'git',
   'kill',
   'mkdir',
+  'node',
   'openssl',
   'psql',
   'tee'
@@ -85,6 +86,7 @@ async function faultOf(words: readonly string[], reference: Reference, foreign: 
   const [program = '', ...args] = words
   if (program === 'osb') return await osbFault(args, reference)
   if (program === 'npm') return npmFault(args, reference)
+  if (program === 'npx' && args[0] === 'osb') return await osbFault(args.slice(1), reference)
   if (program === 'npx') return npxFault(args, reference)
   if (PLAIN.has(program) || program === '.ci/run') return undefined
   const known = Object.hasOwn(FOREIGN, program) ? FOREIGN[program] : undefined
@@ -112,7 +114,7 @@ function npmFault(
   [name = '', script = '', ...rest]: readonly string[],
   { scripts, root }: Reference
 ): string | undefined {
-  if (['ci', 'install', 'pack', 'init', 'audit'].includes(name)) return undefined
+  if (['audit', 'ci', 'init', 'install', 'pack', 'pkg'].includes(name)) return undefined
   if (name === 'start' || name === 'test')
     return scripts.has(name) ? pathFault([script, ...rest], root) : `there is no script ${name}`
   if (name === 'run') return scripts.has(script) ? undefined : `package.json has no script ${script}`
