@@ -28,6 +28,7 @@ export const sections: readonly Section[] = [
     items: [
       { text: 'Configuration', link: '/configuration' },
       { text: 'PostgreSQL databases', link: '/postgresql' },
+      { text: 'Platforms as tenants', link: '/tenancy' },
       { text: 'Day by day', link: '/operating' },
       { text: 'Operations and guarantees', link: '/operations' },
       { text: 'Upgrading', link: '/upgrading' }
