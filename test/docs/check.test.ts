@@ -169,8 +169,13 @@ test('documentation: code is checked against the types of the package, and run, 
 })
 
 test('documentation: a walk ends at the first command that fails, and SQL is rolled back', async (t) => {
-  const broker = await startWalkedBroker(temporaryFolder(t))
-  t.after(() => broker.stop())
+  const folder = mkdtempSync(join(tmpdir(), 'osb-docs-test-'))
+  const broker = await startWalkedBroker(folder)
+  // One hook, since hooks run in the order in which they were added, and the folder says where the server is.
+  t.after(async () => {
+    await broker.stop()
+    rmSync(folder, { recursive: true, force: true })
+  })
   const login = 'curl -sS -u "$(cat .data/credentials)" -H "X-Broker-API-Version: 2.17"'
   const catalog = `${login} http://127.0.0.1:8080/v2/catalog`
   assert.deepEqual(await broker.walk([block('sh walk', `${catalog} | grep postgres\nvariable=1`)]), [])

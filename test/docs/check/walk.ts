@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { delimiter, dirname, join } from 'node:path'
 import { Client } from 'pg'
+import { removeServer } from '../../helper/postgres.ts'
 import { embeddedServer, end, listening, osb, plainEnvironment, watch } from '../../server/broker-process.ts'
 import type { Block, Fault } from './page.ts'
 
@@ -27,6 +28,9 @@ export async function startWalkedBroker(folder: string): Promise<WalkedBroker> {
   const path = [bin, dirname(process.execPath), process.env.PATH].join(delimiter)
   const { NODE_COMPILE_CACHE = '' } = process.env
   const env = { ...plainEnvironment(), NODE_COMPILE_CACHE, PATH: path, BROKER_PORT: '0', LOG_LEVEL: 'warn' }
+  // For root the cluster is elsewhere: it does not go away with the folder. Comes after a fault of the check too.
+  const removeCluster = () => removeServer(join(folder, '.data/postgresql'))
+  process.once('exit', removeCluster)
   const broker = await listening(watch(spawn(process.execPath, [osb, 'serve'], { cwd: folder, env })))
 
   return {
@@ -62,6 +66,8 @@ export async function startWalkedBroker(folder: string): Promise<WalkedBroker> {
 
     async stop() {
       await end(broker, 'SIGTERM')
+      process.off('exit', removeCluster)
+      removeCluster()
     }
   }
 }
