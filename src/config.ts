@@ -6,7 +6,7 @@ const Port = (options: object) => Type.Integer({ minimum: 0, maximum: 65_535, ..
 /** A century: more than any rule asks for. */
 export const MAX_AUDIT_RETENTION_DAYS = 36_500
 
-/** Every environment variable that the server reads, with its default. The table in the README says the same. */
+/** Every environment variable that the server reads, with its default. `npm run docs:table` makes the table of docs/configuration.md of it. */
 export const Environment = Type.Object({
   BROKER_HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on' }),
   BROKER_PORT: Port({ default: 8080, description: 'port to listen on; 0: any free one' }),

@@ -9,11 +9,14 @@ export {
 export {
   type CatalogChange,
   CatalogError,
+  type CatalogReport,
   type ChangeKind,
   type ChangeSeverity,
   checkCatalog,
   compareCatalogs,
   type Fault,
+  type LoadedCatalog,
+  type LoadOptions,
   loadCatalog,
   type Place
 } from './core/catalog/index.ts'

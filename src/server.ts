@@ -38,11 +38,16 @@ const REQUEST_TIMEOUT_MS = 30_000
  */
 const DRAIN_MS = 500
 
+/** Spelt out: what is inferred names paths within Fastify that programs which embed the plugin cannot resolve. */
+type ServerOptions = Required<
+  Pick<FastifyServerOptions, 'frameworkErrors' | 'routerOptions' | 'requestTimeout' | 'return503OnClosing'>
+>
+
 /**
  * What a Fastify server needs for the broker's answers to be complete: errors that skip every hook, such as a bad percent
  * escape, are shaped too, and ids may be as long as we take them. For hosts that embed the plugin in an app of theirs.
  */
-export const serverOptions = {
+export const serverOptions: ServerOptions = {
   frameworkErrors: (error, request, reply) => {
     sendError(error, request, reply)
   },
@@ -50,7 +55,7 @@ export const serverOptions = {
   requestTimeout: REQUEST_TIMEOUT_MS,
   // While the broker hands over to another replica, what still reaches it is served.
   return503OnClosing: false
-} satisfies FastifyServerOptions
+}
 
 /**
  * Starts the broker as a process of its own.

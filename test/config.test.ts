@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import type { TSchema } from '@sinclair/typebox'
 import { ConfigError, Environment, readEnvironment } from '../src/config.ts'
+import { configurationTable, withTable } from './docs/configuration-table.ts'
 
 const credentials = { BROKER_USERNAME: 'platform', BROKER_PASSWORD: 'secret-password' }
 const database = { DATABASE_URL: 'postgresql://a:secret-database@db/osb', BROKER_ENCRYPTION_KEYS: 'k1:secret-key' }
@@ -119,16 +119,9 @@ for (const [variables, message] of refused) {
   })
 }
 
-test('README: its table of variables and the schema agree', () => {
-  const readme = readFileSync(new URL('../README.md', import.meta.url), 'utf8')
-  const rows = [...readme.matchAll(/^\| `([A-Z_]+)` \| (.*?) \| (.*?) \| (.*) \|$/gm)].map(([, ...cells]) => cells)
-  const expected = Object.entries<TSchema>(Environment.properties).map(([name, schema]) => [
-    name,
-    schema.default === undefined ? '' : `\`${schema.default}\``,
-    allowed(schema),
-    schema.description
-  ])
-  assert.deepEqual(rows, expected)
+test('docs/configuration.md: its table of variables is that of the schema (npm run docs:table)', () => {
+  const page = readFileSync(new URL('../docs/configuration.md', import.meta.url), 'utf8')
+  assert.equal(page, withTable(page, configurationTable()))
 })
 
 test('README: it has the two commands that a checkout starts with, and its links lead somewhere', () => {
@@ -138,13 +131,6 @@ test('README: it has the two commands that a checkout starts with, and its links
     assert.ok(existsSync(new URL(`../${target}`, import.meta.url)), `${target} is not there`)
   }
 })
-
-/** What the README says of the values that are allowed. */
-function allowed(schema: TSchema): string {
-  const { anyOf, minimum, maximum } = schema as { anyOf?: { const: unknown }[]; minimum?: number; maximum?: number }
-  if (anyOf !== undefined) return anyOf.map(({ const: value }) => `\`${value}\``).join(' ')
-  return minimum === undefined ? '' : `${minimum} to ${maximum}`
-}
 
 function shown(variables: Record<string, string>): string {
   return Object.entries(variables)

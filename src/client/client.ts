@@ -47,6 +47,7 @@ export interface Poll {
   readonly retryAfterMs?: number
 }
 
+/** Which broker an {@link OsbClient} calls, and as whom. */
 export interface OsbClientOptions {
   /** What carries the requests: `httpTransport({ url })`, or `injectTransport(app)` in tests. */
   readonly transport: Transport

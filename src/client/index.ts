@@ -13,7 +13,14 @@ export {
   type ResourceIds
 } from './client.ts'
 export { bindingPath, instancePath } from './endpoint.ts'
-export { BrokerUnreachable, OperationFailed, OperationTimeout, OsbError, UnexpectedAnswer } from './errors.ts'
+export {
+  BrokerUnreachable,
+  OperationFailed,
+  OperationTimeout,
+  OsbError,
+  type OsbErrorDetails,
+  UnexpectedAnswer
+} from './errors.ts'
 export {
   type HttpTransportOptions,
   httpTransport,

@@ -21,6 +21,7 @@ export interface WireReply {
 /** What carries requests to a broker: HTTP, `inject`, or something of a test's own around either. */
 export type Transport = (request: WireRequest, signal?: AbortSignal) => Promise<WireReply>
 
+/** Where {@link httpTransport} finds the broker, and whom it trusts. */
 export interface HttpTransportOptions {
   /** Root of the broker, a path prefix included: `https://broker.example.com/osb`. */
   readonly url: string

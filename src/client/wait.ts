@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { OsbClient, Poll, ResourceIds } from './client.ts'
 import { BrokerUnreachable, OperationFailed, OperationTimeout, OsbError, UnexpectedAnswer } from './errors.ts'
 
+/** How {@link waitForOperation} waits, and for what. */
 export interface WaitOptions {
   /** The token of the 202. */
   readonly operation?: string | undefined

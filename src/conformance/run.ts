@@ -9,6 +9,7 @@ import { Subject } from './subject.ts'
 import { type Choice, chooseTarget, type Target, TargetError, UnreadableCatalog } from './target.ts'
 import { Traces } from './traces.ts'
 
+/** Which broker is tried, and what of it. */
 export interface ConformanceOptions extends Choice {
   /** What carries the requests; see `httpTransport` and `injectTransport` of `…/client`. */
   readonly transport: Transport

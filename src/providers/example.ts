@@ -24,6 +24,7 @@ export const ExampleOptions = Type.Object(
 )
 export type ExampleOptions = Static<typeof ExampleOptions>
 
+/** Settings of {@link exampleProvider}. */
 export interface ExampleProviderOptions {
   /** Delay of every verb whose plan sets none, in milliseconds; above 0 it makes `either` the default mode. */
   readonly delayMs?: number

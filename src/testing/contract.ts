@@ -1,4 +1,5 @@
 import type { JsonObject } from '../../schemas/common.ts'
+import { filledOptions } from '../core/catalog/provider-rules.ts'
 import type { ServiceProvider } from '../core/provider.ts'
 import { bindingChecks } from './checks/bindings.ts'
 import { instanceChecks } from './checks/instances.ts'
@@ -10,7 +11,7 @@ import { Stage } from './stage.ts'
 export interface ProviderContractOptions {
   /** The provider, as the broker would get it. `start` and `stop` are the caller's. */
   readonly provider: ServiceProvider
-  /** `x-broker.options` of the plan; default `{}`. */
+  /** `x-broker.options` of the plan, the provider's defaults filled in as the catalog does; default `{}`. */
   readonly options?: JsonObject
   /** Parameters of the provision; default `{}`. */
   readonly parameters?: JsonObject
@@ -43,7 +44,8 @@ export interface Rule {
 }
 
 /** The rules of `docs/providers.md` as checks, for any test runner; see {@link testProvider} for that of Node. */
-export function providerContract(options: ProviderContractOptions): readonly ContractCheck[] {
+export function providerContract(given: ProviderContractOptions): readonly ContractCheck[] {
+  const options = withDefaults(given)
   const { provider } = options
   const rules: Rule[] = [
     ...resultChecks(options),
@@ -62,4 +64,10 @@ export function providerContract(options: ProviderContractOptions): readonly Con
       }
     }
   }))
+}
+
+function withDefaults({ options = {}, update, ...rest }: ProviderContractOptions): ProviderContractOptions {
+  const filled = (values: JsonObject) => filledOptions(values, rest.provider)
+  const updated = update?.options === undefined ? update : { ...update, options: filled(update.options) }
+  return { ...rest, options: filled(options), ...(updated === undefined ? {} : { update: updated }) }
 }

@@ -152,7 +152,8 @@ export function watch(child: ChildProcess): Program {
   return program
 }
 
-async function listening(program: Program): Promise<Broker> {
+/** The broker, once it has said where it listens. */
+export async function listening(program: Program): Promise<Broker> {
   const greeting = await until(
     'the broker greets',
     () => {

@@ -335,3 +335,20 @@ test('providerContract: a fault is told with its place and what to do', async ()
     message: /^after a crash after step 2 and a deprovision, this is left outside: [0-9a-f-]{36}$/
   })
 })
+
+test('providerContract: the defaults of a plan are filled in as the catalog does, those of any JSON schema', async () => {
+  const outside = new Outside()
+  const size = { type: 'integer', default: 3 }
+  const schemas = [Type.Object({ size: Type.Integer({ default: 3 }) }), { type: 'object', properties: { size } }]
+  for (const schema of schemas) {
+    const provider = { ...roomProvider(wrap(outside)), options: Type.Unsafe(schema) }
+    const seen: unknown[] = []
+    const provision = provider.provision
+    provider.provision = async (task) => {
+      seen.push(task.options.size)
+      return provision(task)
+    }
+    for (const check of providerContract({ provider, leftovers: async () => outside.names() })) await check.run()
+    assert.deepEqual(new Set(seen), new Set([3]))
+  }
+})

@@ -50,14 +50,31 @@ export function abilityFindings(service: ServiceOutline, provider: ServiceProvid
 
 /** The options of a plan, with the provider's defaults filled in. */
 export function optionsOf(plan: PlanOutline, provider: ServiceProvider): JsonObject {
-  const { options } = plan.extension
-  const filled: unknown = Value.Default(provider.options, Value.Clone(options ?? {}))
+  return filledOptions(plan.extension.options ?? {}, provider)
+}
+
+/** Options with the provider's defaults filled in. */
+export function filledOptions(options: unknown, provider: ServiceProvider): JsonObject {
+  const filled: unknown = Value.Default(provider.options, Value.Clone(options))
+  // It may be any JSON schema, of which TypeBox fills in but its own.
+  optionsValidator(provider)(filled)
   return isJsonObject(filled) ? filled : {}
 }
 
-/** A check of plans' options against the provider's schema; compiled once for all plans. */
+const validators = new WeakMap<ServiceProvider['options'], ValidateFunction>()
+
+/** The provider's schema of options, compiled once; it also fills in defaults. */
+export function optionsValidator({ options }: ServiceProvider): ValidateFunction {
+  const known = validators.get(options)
+  if (known !== undefined) return known
+  const validate = formats.default(newOptionsAjv()).compile(options)
+  validators.set(options, validate)
+  return validate
+}
+
+/** A check of plans' options against the provider's schema. */
 export function optionsChecker(provider: ServiceProvider): (plan: PlanOutline) => Finding[] {
-  const validate: ValidateFunction = formats.default(newOptionsAjv()).compile(provider.options)
+  const validate = optionsValidator(provider)
   return (plan) => {
     const { options } = plan.extension
     // Of another type: the rule of the shape says so.
@@ -71,7 +88,7 @@ export function optionsChecker(provider: ServiceProvider): (plan: PlanOutline) =
 }
 
 function newOptionsAjv(): Ajv {
-  return new Ajv({ allErrors: true, verbose: true, strict: false, logger: false })
+  return new Ajv({ useDefaults: true, allErrors: true, verbose: true, strict: false, logger: false })
 }
 
 function inability(plan: PlanOutline, flag: string, reason: string): Finding {

@@ -1,5 +1,5 @@
-import { Value } from '@sinclair/typebox/value'
 import type { JsonObject } from '../../../schemas/common.ts'
+import { optionsValidator } from '../../core/catalog/provider-rules.ts'
 import { permittedBinding, permittedInstance } from '../../core/results.ts'
 import type { ProviderContractOptions, Rule } from '../contract.ts'
 import { ContractViolation, must } from '../violation.ts'
@@ -12,8 +12,9 @@ export function resultChecks({ provider }: ProviderContractOptions): readonly Ru
     {
       name: 'options: the schema takes those of the plan',
       async run({ options: { options = {}, update } }) {
+        const takes = optionsValidator(provider)
         for (const tried of [options, update?.options ?? options]) {
-          must(Value.Check(provider.options, tried), `provider.options does not take ${JSON.stringify(tried)}`)
+          must(takes(tried), `provider.options does not take ${JSON.stringify(tried)}`)
         }
       }
     },

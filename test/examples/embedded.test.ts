@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
-import { buildApp } from '../examples/embedded/app.ts'
-import { credentials, headers } from './helper/app.ts'
+import { buildApp } from '../../examples/embedded/app.ts'
+import { credentials, headers } from '../helper/app.ts'
 
 const ids = { service_id: '0c4a7c9e-51c8-4a5b-9d6a-2f6a1f3a8b10', plan_id: '6d0e3b52-3b0e-4f0c-8f39-6d3a4f2b7c21' }
 const larger = { ...ids, plan_id: 'a2f0c8d4-7e55-4b7f-9c1d-1e8b5a6d4f32' }
