@@ -111,13 +111,17 @@ export function unknownNames({ rules }: Platforms, catalog: Catalog): Fault[] {
 /** Short values are repeated, but nothing of what is beside a username. */
 function shapeFindings(errors: readonly ErrorObject[]): Finding[] {
   const isSecret = ({ instancePath }: ErrorObject) => instancePath.split('/').includes('basic')
-  return [
-    ...explain(errors.filter(isSecret), false),
-    ...explain(
-      errors.filter((error) => !isSecret(error)),
-      true
-    )
-  ]
+  const { secret = [], open = [] } = Object.groupBy(errors, (error) => (isSecret(error) ? 'secret' : 'open'))
+  return [...withoutSplitHashes(explain(secret, false)), ...explain(open, true)]
+}
+
+/** Within braces the commas of a hash end it, and the rest becomes keys. */
+function withoutSplitHashes(findings: readonly Finding[]): Finding[] {
+  const isPiece = ({ at }: Finding) => /[=$]/.test(String(at.at(-1)))
+  const split = findings.filter(isPiece).map(({ at }) => [...at.slice(0, -1), 'password_hash'])
+  const places = [...new Map(split.map((at) => [writePlace(at), at])).values()]
+  const message = 'has commas: within braces it must be in quotes'
+  return [...findings.filter((finding) => !isPiece(finding)), ...places.map((at) => ({ at, message }))]
 }
 
 function refusal(what: string, findings: readonly Finding[]): PlatformsError {

@@ -45,7 +45,7 @@ const refusals: Refusal[] = [
   {
     name: 'BROKER_STORAGE=memory: no password',
     variables: { BROKER_STORAGE: 'memory' },
-    says: /^Set BROKER_USERNAME and BROKER_PASSWORD: .*BROKER_STORAGE=memory.*\n$/
+    says: /^Set BROKER_USERNAME and BROKER_PASSWORD, or BROKER_PLATFORMS_FILE: .*BROKER_STORAGE=memory.*\n$/
   },
   {
     name: 'BROKER_USERNAME: without BROKER_PASSWORD',
