@@ -24,12 +24,13 @@ export interface TokenLog {
 export class Tokens {
   readonly #trusted: readonly Trusted[]
 
-  constructor(trusted: readonly TrustedTokens[]) {
+  /** @param now a clock in milliseconds that never goes back */
+  constructor(trusted: readonly TrustedTokens[], now: () => number = () => performance.now()) {
     const remote = new Map<string, Keys>()
     this.#trusted = trusted.map((entry) => {
       if ('set' in entry.keys) return { ...entry, find: createLocalJWKSet(entry.keys.set) }
       const { uri } = entry.keys
-      const find = remote.get(uri.href) ?? remoteKeys(uri)
+      const find = remote.get(uri.href) ?? remoteKeys(uri, now)
       remote.set(uri.href, find)
       return { ...entry, find }
     })
@@ -84,20 +85,22 @@ export class Tokens {
 }
 
 /** Keys that are fetched when they are needed, and kept. */
-function remoteKeys(uri: URL): Keys {
+function remoteKeys(uri: URL, now: () => number): Keys {
   let failure: { error: unknown; until: number } | undefined
   return createRemoteJWKSet(uri, {
     timeoutDuration: FETCH_TIMEOUT_MS,
     // Otherwise each request with a token would make one more, for as long as it fails.
     [customFetch]: async (url, options) => {
-      if (failure !== undefined && failure.until > performance.now()) throw failure.error
+      if (failure !== undefined && failure.until > now()) throw failure.error
       try {
         const response = await fetch(url, options)
         if (response.status !== 200) throw new Error(`${url} answers ${response.status}`)
+        const text = await response.text()
+        createLocalJWKSet(JSON.parse(text))
         failure = undefined
-        return response
+        return new Response(text)
       } catch (error) {
-        failure = { error, until: performance.now() + RETRY_SECONDS * 1_000 }
+        failure = { error, until: now() + RETRY_SECONDS * 1_000 }
         throw error
       }
     }

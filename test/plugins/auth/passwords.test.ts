@@ -1,12 +1,8 @@
 import assert from 'node:assert/strict'
 import { createHmac } from 'node:crypto'
 import { test } from 'node:test'
-import { boundedScrypt } from '../../../plugins/auth/bounded-scrypt.ts'
 import { Passwords } from '../../../plugins/auth/passwords.ts'
-import { BrokerError } from '../../../src/core/errors.ts'
 import type { BasicCredentials, Derive, ScryptHash } from '../../../src/platforms/index.ts'
-import { parseScryptHash } from '../../../src/platforms/scrypt.ts'
-import { phc } from '../../platforms/support.ts'
 
 /** As scrypt, but quick: what is tested is who is run, and how often. */
 const derive: Derive = async (password, { salt }) => createHmac('sha256', salt).update(password).digest()
@@ -96,18 +92,4 @@ test('passwords: a plain one works beside hashes, of the same name too', async (
   ]
   const passwords = new Passwords(credentials, derive)
   for (const password of ['plain', 'right']) assert.equal(await passwords.platformOf('a', password), 'a')
-})
-
-test('scrypt: beyond the runs that may wait the answer is 503 with Retry-After, and then it goes on', async () => {
-  const real = parseScryptHash(phc('right'))
-  const bounded = boundedScrypt()
-  const runs = Array.from({ length: 20 }, (_, index) => bounded(`password ${index}`, real))
-  const ends = await Promise.allSettled(runs)
-  const refused = ends.flatMap((end) => (end.status === 'rejected' ? [end.reason] : []))
-  assert.equal(refused.length, 2)
-  for (const error of refused) {
-    assert.ok(error instanceof BrokerError)
-    assert.deepEqual([error.status, error.details.retryAfterSeconds], [503, 2])
-  }
-  assert.equal((await bounded('right', real)).equals(real.hash), true)
 })
