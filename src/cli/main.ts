@@ -40,7 +40,7 @@ const commands: Record<string, Command> = {
 const usage = [
   'usage: osb COMMAND',
   '',
-  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(13)} ${summary}`),
+  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`),
   '',
   'osb COMMAND --help says more.'
 ].join('\n')
