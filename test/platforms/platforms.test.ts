@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
@@ -347,4 +347,12 @@ test('option of platforms: faults are told by their place', () => {
   assert.throws(() => fixedPlatforms([limited, limited]), {
     message: 'auth.platforms has 1 error:\n  [1] limits the platform a, which is limited already'
   })
+})
+
+test('docs/platforms.md: its file of platforms is accepted', async (t) => {
+  const page = readFileSync(new URL('../../docs/platforms.md', import.meta.url), 'utf8')
+  const [, example = ''] = /```yaml\n(.*?)```/s.exec(page) ?? []
+  const { current } = await ReloadablePlatforms.open(file(t, example))
+  const named = [...current.basic, ...current.bearer, ...current.certificate].map(({ platform }) => platform)
+  assert.deepEqual(named, ['cf-prod', 'service-manager', 'korifi', 'korifi'])
 })
