@@ -46,7 +46,7 @@ export const auth = fp<AuthOptions>(
     const current = checksOf(platforms)
     const failures = new FailedLogins()
 
-    const loginOf = async (request: FastifyRequest, reply: FastifyReply): Promise<Login> => {
+    const loginOf = async (request: FastifyRequest, reply: FastifyReply): Promise<Login | undefined> => {
       const { passwords, tokens } = current()
       const address = request.ip
       const basic = await basicCredentials(request, reply)
@@ -54,10 +54,11 @@ export const auth = fp<AuthOptions>(
         return { address, username: basic.username, check: () => passwords.platformOf(basic.username, basic.password) }
       }
       const token = BEARER.exec(request.headers.authorization ?? '')?.[1]
-      return { address, check: async () => (token === undefined ? undefined : tokens.platformOf(token, request.log)) }
+      return token === undefined ? undefined : { address, check: () => tokens.platformOf(token, request.log) }
     }
     const byHeader = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
       const login = await loginOf(request, reply)
+      if (login === undefined) throw refusals.unauthorized()
       requireFewFailures(failures, login)
       const platform = await login.check()
       // Again: attempts side by side must not find out more than as many one by one.

@@ -7,7 +7,7 @@ export interface Attempt {
   readonly username?: string
 }
 
-/** So many failures within the window, by address and by name. The conformance kit alone makes 20. */
+/** So many failures within the window, by address and by name. A run of the conformance kit makes 21. */
 export const MAX_FAILURES = 100
 const WINDOW_MS = 5 * 60_000
 /** How long an address counts as that of a platform after its last login. */
