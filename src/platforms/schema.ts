@@ -39,7 +39,8 @@ export const Platform = Type.Object(
     bearer: Type.Optional(Type.Array(Bearer, list)),
     certificate: Type.Optional(Type.Array(Certificate, list)),
     catalog: Type.Optional(
-      Type.Array(Type.Object({ service: Name, plans: Type.Optional(Type.Array(Name, list)) }, strict), list)
+      // Empty: nothing at all
+      Type.Array(Type.Object({ service: Name, plans: Type.Optional(Type.Array(Name, list)) }, strict))
     ),
     quotas: Type.Optional(
       Type.Array(

@@ -7,7 +7,7 @@ import {
   fixedPlatforms,
   PlatformsError,
   ReloadablePlatforms,
-  rulesOf,
+  rulesOfPlatform,
   unknownNames
 } from '../../src/platforms/index.ts'
 import { someHash } from './support.ts'
@@ -88,12 +88,12 @@ test('file of platforms: YAML with everything is read', async (t) => {
   })
   assert.deepEqual(current.bearer[1]?.keys, { set: { keys: [{ kty: 'EC', crv: 'P-256', kid: 'k', x: 'a', y: 'b' }] } })
   assert.equal(current.certificate.length, 3)
-  assert.deepEqual(rulesOf(platforms, 'cf-prod'), {
+  assert.deepEqual(rulesOfPlatform(platforms, 'cf-prod'), {
     catalog: [{ service: 'postgres', plans: ['free'] }],
     quotas: [{ service: 'postgres', plan: 'free', instances: 50 }]
   })
-  assert.deepEqual(rulesOf(platforms, 'k8s'), {})
-  assert.deepEqual(rulesOf(platforms, 'unknown'), {})
+  assert.deepEqual(rulesOfPlatform(platforms, 'k8s'), {})
+  assert.deepEqual(rulesOfPlatform(platforms, 'unknown'), {})
 })
 
 const faults: [string, unknown, string[]][] = [
@@ -331,7 +331,7 @@ test('option of platforms: credentials and whole platforms side by side, several
       ['a', 'a', false]
     ]
   )
-  assert.deepEqual(rulesOf(source, 'a'), { catalog: [{ service: 's' }] })
+  assert.deepEqual(rulesOfPlatform(source, 'a'), { catalog: [{ service: 's' }] })
 })
 
 test('option of platforms: faults are told by their place', () => {

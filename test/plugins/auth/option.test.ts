@@ -45,6 +45,31 @@ test('embedding: a file of platforms that is reloaded', async (t) => {
   assert.deepEqual([await statusOf('old'), await statusOf('new')], [401, 200])
 })
 
+test('embedding: what a platform sees and may have is what its entry says', async (t) => {
+  const quotas = [{ service: 'example', plan: 'sync', instances: 0 }]
+  const limited = { catalog: [{ service: 'example', plans: ['sync', 'either'] }], quotas }
+  const platforms = [
+    { name: 'one', basic: [{ username: 'one', password_hash }], ...limited },
+    { name: 'two', username: 'two', password: 'hashed' }
+  ]
+  const app = await buildApp(t, { auth: { platforms } })
+  const headersOf = (username: string) => ({ ...version, authorization: basic(username, 'hashed') })
+  const plansOf = async (username: string): Promise<number> => {
+    const { services } = (await app.inject({ url: '/v2/catalog', headers: headersOf(username) })).json()
+    return services.flatMap(({ plans }: { plans: object[] }) => plans).length
+  }
+  assert.deepEqual([await plansOf('one'), await plansOf('two')], [2, 6])
+  const provision = (username: string) =>
+    app.inject({
+      method: 'PUT',
+      url: `/v2/service_instances/${username}`,
+      headers: headersOf(username),
+      payload: provisionBody()
+    })
+  assert.equal((await provision('one')).statusCode, 400)
+  assert.equal((await provision('two')).statusCode, 201)
+})
+
 test('embedding: platforms with a fault keep the app from booting and name the place', async (t) => {
   const platforms: OpenServiceBrokerOptions['auth'] = {
     platforms: [{ name: 'one', certificate: [{ subject: 'one' }] }]
