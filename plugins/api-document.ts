@@ -80,7 +80,7 @@ const seconds = (description: string) => ({ description, schema: { type: 'intege
 /** Headers that answers carry, by operation and status; they are no part of the schemas that Fastify knows. */
 function headersOf(operationId: string, status: string): Json {
   const polls = operationId.endsWith('lastOperation.get') && status === '200'
-  const later = status === '503' || status === '504'
+  const later = ['429', '503', '504'].includes(status)
   const caches = operationId === 'catalog.get' && (status === '200' || status === '304')
   return {
     'X-Broker-API-Request-Identity': text('The value of the request.'),

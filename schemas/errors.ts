@@ -21,6 +21,7 @@ export const errorResponses = {
   410: described('The resource does not exist (any more).'),
   412: described('The X-Broker-API-Version header is missing or not supported.'),
   422: described('AsyncRequired, ConcurrencyError, RequiresApp, MaintenanceInfoConflict, or an unsupported change.'),
+  429: described('Too many logins have failed; try again after `Retry-After` seconds.'),
   500: described('The broker failed; the cause is in its log.'),
   503: described('Something the broker needs is out of reach; try again after `Retry-After` seconds.'),
   504: described('The work did not end in time; it is undone in the background.')

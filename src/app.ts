@@ -1,7 +1,7 @@
-import type { FastifyPluginAsync } from 'fastify'
+import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { apiVersion } from '../plugins/api-version.ts'
-import { auth, DEFAULT_PLATFORM } from '../plugins/auth.ts'
+import { auth } from '../plugins/auth.ts'
 import { caching } from '../plugins/caching.ts'
 import { documentation } from '../plugins/documentation.ts'
 import { errors } from '../plugins/errors.ts'
@@ -19,21 +19,24 @@ import type { DeletedLastOperation } from './core/last-operation.ts'
 import type { PlatformRulesOf } from './core/platform-rules.ts'
 import type { ServiceProvider } from './core/provider.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
+import {
+  DEFAULT_PLATFORM,
+  fixedPlatforms,
+  type NamedPlatform,
+  type PlatformCredentials,
+  type PlatformsSource,
+  ReloadablePlatforms,
+  rulesOfPlatform,
+  unknownNames
+} from './platforms/index.ts'
 import { exampleProvider } from './providers/example.ts'
 import { type PostgresqlProviderOptions, postgresqlProvider } from './providers/postgresql/index.ts'
 
-/** Basic credentials of one platform. */
-export interface PlatformCredentials {
-  /** Name of the platform: its instances exist for it alone. */
-  readonly name: string
-  readonly username: string
-  readonly password: string
-}
-
-/** Who may come in: one platform, several, or nobody is asked because the host has authenticated already. */
+/** Who may come in: one platform, several, those of a file, or nobody is asked because the host has authenticated already. */
 export type AuthOption =
   | { readonly username: string; readonly password: string }
-  | { readonly platforms: readonly PlatformCredentials[] }
+  | { readonly platforms: readonly (PlatformCredentials | NamedPlatform)[] }
+  | ReloadablePlatforms
   | false
 
 /** Options of {@link openServiceBroker}; beside them, `prefix` as for every Fastify plugin. */
@@ -41,7 +44,7 @@ export interface OpenServiceBrokerOptions {
   /** What is offered: an object, the path of a JSON or YAML file, or one that can be reloaded. */
   readonly catalog: CatalogSource | string | ReloadableCatalog
   readonly auth: AuthOption
-  /** What each platform may see and have; asked at every request. Default: everything, without limits. */
+  /** What each platform may see and have; asked at every request. Default: what `auth` says of it, else everything. */
   readonly platformRules?: PlatformRulesOf | undefined
   /** Beside the built-in ones. One of the same name takes the built-in's place. */
   readonly providers?: readonly ServiceProvider[]
@@ -74,6 +77,7 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
   const catalog =
     options.catalog instanceof ReloadableCatalog ? options.catalog : new ReloadableCatalog(options.catalog)
   const current = () => catalog.current
+  const platforms = platformsOf(options.auth)
 
   await app.register(errors, { answerUnknownRoutes: app.prefix !== '' })
   await app.register(validation)
@@ -86,18 +90,19 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
     ...(options.defaultProvider === undefined ? {} : { defaultProvider: options.defaultProvider })
   })
   for (const { path, message } of warnings) app.log.warn(`catalog: ${path} ${message}`)
+  if (platforms !== false) warnOfUnknownNames(app.log, platforms, catalog)
   await app.register(operations, {
     providers,
     catalog: current,
     syncDeadlineMs,
     deletedLastOperation,
-    platformRules: options.platformRules,
+    platformRules: rulesOf(options, platforms),
     auditRetentionDays
   })
 
   await app.register(async (guarded) => {
     await guarded.register(caching)
-    await guarded.register(auth, { credentials: credentialsOf(options.auth) })
+    await guarded.register(auth, { platforms })
     await guarded.register(apiVersion, { missingStatus: options.missingVersionStatus ?? 412 })
     await guarded.register(catalogRoutes)
     await guarded.register(serviceInstanceRoutes)
@@ -132,8 +137,22 @@ function requireRetention(days: number | undefined): void {
   throw new Error(`auditRetentionDays is ${days}: it must be a whole number from 1 to ${MAX_AUDIT_RETENTION_DAYS}.`)
 }
 
-function credentialsOf(option: AuthOption) {
-  if (option === false) return false
-  if (!('platforms' in option)) return [{ platform: DEFAULT_PLATFORM, ...option }]
-  return option.platforms.map(({ name, username, password }) => ({ platform: name, username, password }))
+function platformsOf(option: AuthOption): PlatformsSource | false {
+  if (option === false || option instanceof ReloadablePlatforms) return option
+  return fixedPlatforms('platforms' in option ? option.platforms : [{ name: DEFAULT_PLATFORM, ...option }])
+}
+
+function rulesOf({ platformRules }: OpenServiceBrokerOptions, platforms: PlatformsSource | false) {
+  if (platformRules !== undefined || platforms === false) return platformRules
+  return (platform: string) => rulesOfPlatform(platforms, platform)
+}
+
+/** Rules for what the catalog does not have are kept: it may be on its way. */
+export function warnOfUnknownNames(
+  log: FastifyBaseLogger,
+  platforms: PlatformsSource,
+  catalog: ReloadableCatalog
+): void {
+  for (const { path, message } of unknownNames(platforms.current, catalog.current.served))
+    log.warn(`${path} ${message}`)
 }

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 
@@ -12,6 +13,19 @@ export const Environment = Type.Object({
   BROKER_PORT: Port({ default: 8080, description: 'port to listen on; 0: any free one' }),
   BROKER_USERNAME: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
   BROKER_PASSWORD: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
+  BROKER_PLATFORMS_FILE: Type.Optional(
+    Type.String({ description: 'YAML or JSON: several platforms, in place of `BROKER_USERNAME` and `BROKER_PASSWORD`' })
+  ),
+  BROKER_TLS_CERT: Type.Optional(
+    Type.String({ description: 'certificate and its chain, PEM; with it the broker speaks HTTPS' })
+  ),
+  BROKER_TLS_KEY: Type.Optional(Type.String({ description: 'key of the certificate, PEM' })),
+  BROKER_TLS_CLIENT_CA: Type.Optional(
+    Type.String({ description: 'CAs of client certificates, PEM; with them the broker asks for one' })
+  ),
+  BROKER_TRUST_PROXY: Type.Optional(
+    Type.String({ description: 'proxies whose `X-Forwarded-For` is believed: addresses or CIDRs, with commas between' })
+  ),
   BROKER_STORAGE: Type.Union([Type.Literal('embedded'), Type.Literal('memory'), Type.Literal('postgres')], {
     default: 'embedded',
     description: "where the broker's own state is kept"
@@ -101,18 +115,25 @@ export function readEnvironment(variables: Readonly<Record<string, string | unde
 }
 
 function requireTogether(config: Environment): Environment {
-  const { BROKER_STORAGE, BROKER_USERNAME, BROKER_PASSWORD } = config
+  const { BROKER_STORAGE, BROKER_USERNAME, BROKER_PASSWORD, BROKER_PLATFORMS_FILE } = config
   if ((BROKER_USERNAME === undefined) !== (BROKER_PASSWORD === undefined)) {
     throw new ConfigError('BROKER_USERNAME and BROKER_PASSWORD must be set together.')
   }
-  if (BROKER_STORAGE !== 'embedded' && BROKER_PASSWORD === undefined) {
+  if (BROKER_PLATFORMS_FILE !== undefined && BROKER_PASSWORD !== undefined) {
     throw new ConfigError(
-      `Set BROKER_USERNAME and BROKER_PASSWORD: with BROKER_STORAGE=${BROKER_STORAGE} none are generated.`
+      'BROKER_PLATFORMS_FILE and BROKER_USERNAME exclude each other: give the platform an entry in the file.'
+    )
+  }
+  if (BROKER_STORAGE !== 'embedded' && BROKER_PASSWORD === undefined && BROKER_PLATFORMS_FILE === undefined) {
+    throw new ConfigError(
+      `Set BROKER_USERNAME and BROKER_PASSWORD, or BROKER_PLATFORMS_FILE: with BROKER_STORAGE=${BROKER_STORAGE} none are generated.`
     )
   }
   if (BROKER_USERNAME?.includes(':') === true) {
     throw new ConfigError('BROKER_USERNAME must have no colon: basic authentication ends the name at the first one.')
   }
+  requireTls(config)
+  trustedProxies(config)
   for (const name of ['DATABASE_URL', 'POSTGRESQL_ADMIN_URL'] as const) requirePostgresUrl(name, config[name])
   if (BROKER_STORAGE !== 'postgres') return config
   if (config.DATABASE_URL === undefined) {
@@ -126,6 +147,35 @@ function requireTogether(config: Environment): Environment {
     )
   }
   return config
+}
+
+function requireTls({ BROKER_TLS_CERT, BROKER_TLS_KEY, BROKER_TLS_CLIENT_CA }: Environment): void {
+  if ((BROKER_TLS_CERT === undefined) !== (BROKER_TLS_KEY === undefined)) {
+    throw new ConfigError('BROKER_TLS_CERT and BROKER_TLS_KEY must be set together.')
+  }
+  if (BROKER_TLS_CLIENT_CA !== undefined && BROKER_TLS_CERT === undefined) {
+    throw new ConfigError(
+      'BROKER_TLS_CLIENT_CA needs BROKER_TLS_CERT and BROKER_TLS_KEY: without HTTPS nobody shows a certificate.'
+    )
+  }
+}
+
+/**
+ * The addresses and networks of `BROKER_TRUST_PROXY`.
+ * @throws {ConfigError} naming the one that is neither
+ */
+export function trustedProxies({ BROKER_TRUST_PROXY: text }: Environment): string[] {
+  const proxies = text?.split(',').map((proxy) => proxy.trim()) ?? []
+  for (const proxy of proxies) {
+    const [address = '', prefix, ...others] = proxy.split('/')
+    const isPrefix =
+      prefix === undefined || (/^\d{1,3}$/.test(prefix) && Number(prefix) <= (isIP(address) === 4 ? 32 : 128))
+    if (isIP(address) !== 0 && isPrefix && others.length === 0) continue
+    throw new ConfigError(
+      `BROKER_TRUST_PROXY has ${JSON.stringify(proxy)}: it must be an address or a CIDR such as 10.0.0.0/8.`
+    )
+  }
+  return proxies
 }
 
 function requirePostgresUrl(name: string, text: string | undefined): void {

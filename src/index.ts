@@ -1,11 +1,5 @@
-export { type BasicCredentials, DEFAULT_PLATFORM } from '../plugins/auth.ts'
 export type { StoreOption } from '../plugins/storage.ts'
-export {
-  type AuthOption,
-  type OpenServiceBrokerOptions,
-  openServiceBroker,
-  type PlatformCredentials
-} from './app.ts'
+export { type AuthOption, type OpenServiceBrokerOptions, openServiceBroker } from './app.ts'
 export {
   type CatalogChange,
   CatalogError,
@@ -24,6 +18,16 @@ export { BrokerError, type BrokerErrorDetails } from './core/errors.ts'
 export type { PlatformRules, PlatformRulesOf } from './core/platform-rules.ts'
 export * from './core/provider.ts'
 export { ReloadableCatalog } from './core/reloadable-catalog.ts'
+export {
+  DEFAULT_PLATFORM,
+  hashPassword,
+  type NamedPlatform,
+  type Platform,
+  type PlatformCredentials,
+  type Platforms,
+  PlatformsError,
+  ReloadablePlatforms
+} from './platforms/index.ts'
 export { type ExampleProviderOptions, exampleProvider } from './providers/example.ts'
 export {
   type PostgresqlProviderOptions,

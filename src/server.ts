@@ -4,26 +4,32 @@ import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastif
 import { answerUnknownRoute, sendError } from '../plugins/errors.ts'
 import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
-import { openServiceBroker } from './app.ts'
-import { ConfigError, type Environment } from './config.ts'
+import { type AuthOption, openServiceBroker, warnOfUnknownNames } from './app.ts'
+import { ConfigError, type Environment, trustedProxies } from './config.ts'
 import { compareCatalogs, type LoadedCatalog } from './core/catalog/index.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
-import { type KeptSecrets, keptSecrets } from './kept-secrets.ts'
+import { type KeptCredentials, keptCredentials, keptEncryptionKeys } from './kept-secrets.ts'
 import { packageRoot } from './package-root.ts'
+import { ReloadablePlatforms } from './platforms/index.ts'
 import { postgresqlOptions } from './postgresql-servers.ts'
 import { parseEncryptionKeys } from './stores/postgres/index.ts'
+import { TlsServers, tlsFiles } from './tls.ts'
 
 /** A broker that listens. */
 export interface RunningBroker {
   readonly app: FastifyInstance
-  /** `http://127.0.0.1:8080` */
+  /** `http://127.0.0.1:8080`, or https with a certificate. */
   readonly url: string
   readonly catalog: LoadedCatalog
   /** What embedded storage generated, when it is used and nothing else was configured. */
-  readonly kept: KeptSecrets | undefined
+  readonly kept: KeptCredentials | undefined
+  /** The file of platforms, where there is one. */
+  readonly platforms: ReloadablePlatforms | undefined
   /** Loads the catalog's file again. */
   reload(): Promise<LoadedCatalog>
+  /** Logs which names in the rules of platforms the catalog does not have. */
+  warnOfUnknownNames(): void
   /** Answers open requests, hands back what runs, and stops the embedded server. */
   stop(): Promise<void>
 }
@@ -63,19 +69,24 @@ export const serverOptions: ServerOptions = {
  */
 export async function startBroker(config: Environment): Promise<RunningBroker> {
   requireUsable(config)
+  const platforms = await platformsFrom(config)
+  const tls = tlsFrom(config)
   const embedded = config.BROKER_STORAGE === 'embedded'
-  const kept = embedded ? await keptSecrets(config.BROKER_DATA_DIR) : undefined
-  const app = Fastify({ ...serverOptions, logger: { level: config.LOG_LEVEL } })
+  const kept = embedded && platforms === undefined ? await keptCredentials(config.BROKER_DATA_DIR) : undefined
+  const app = Fastify({ ...serverOptions, ...connectionsFrom(config, tls), logger: { level: config.LOG_LEVEL } })
   const postgres = embedded ? await startPostgres(config, app) : undefined
   app.addHook('preClose', () => sleep(DRAIN_MS))
+  app.addHook('onListen', async () => tls?.follow(app.log))
+  app.addHook('onClose', async () => tls?.stop())
   app.setNotFoundHandler(answerUnknownRoute)
   const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? join(packageRoot(), 'catalog.yaml'))
   try {
     await app.register(openServiceBroker, {
       catalog,
-      auth: credentialsFrom(config, kept),
+      auth: platforms ?? credentialsFrom(config, kept),
       store: storeFrom(config, postgres),
-      encryptionKeys: config.BROKER_ENCRYPTION_KEYS ?? kept?.encryptionKeys,
+      encryptionKeys:
+        config.BROKER_ENCRYPTION_KEYS ?? (embedded ? await keptEncryptionKeys(config.BROKER_DATA_DIR) : undefined),
       defaultProvider: config.BROKER_DEFAULT_PROVIDER,
       postgresql: postgresqlOptions(config, postgres && { adminUrl: postgres.adminUrl, stateDatabase: STATE_DATABASE }),
       exampleDelayMs: config.BROKER_ASYNC_OP_MILLIS,
@@ -90,7 +101,9 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       url,
       catalog: catalog.current,
       kept: config.BROKER_PASSWORD === undefined ? kept : undefined,
+      platforms,
       reload: () => reload(app, catalog),
+      warnOfUnknownNames: () => platforms && warnOfUnknownNames(app.log, platforms, catalog),
       stop: () => stop(app, postgres)
     }
   } catch (error) {
@@ -136,7 +149,10 @@ const LISTEN_FAULTS: Record<string, 'BROKER_PORT' | 'BROKER_HOST'> = {
 
 async function listen(app: FastifyInstance, config: Environment): Promise<string> {
   try {
-    return await app.listen({ host: config.BROKER_HOST, port: config.BROKER_PORT })
+    // A server of our own making is taken for one of HTTP
+    const own = (url: string) => (tlsFiles(config) === undefined ? url : url.replace(/^http:/, 'https:'))
+    const listenTextResolver = (url: string) => `Server listening at ${own(url)}`
+    return own(await app.listen({ host: config.BROKER_HOST, port: config.BROKER_PORT, listenTextResolver }))
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : ''
     const variable = LISTEN_FAULTS[code]
@@ -175,10 +191,30 @@ function storeFrom(config: Environment, postgres: EmbeddedPostgres | undefined):
   return { connectionString }
 }
 
-function credentialsFrom(config: Environment, kept: KeptSecrets | undefined) {
+function credentialsFrom(config: Environment, kept: KeptCredentials | undefined): AuthOption {
   const { BROKER_USERNAME: username, BROKER_PASSWORD: password } = config
   if (username !== undefined && password !== undefined) return { username, password }
   const [name, ...rest] = (kept?.credentials ?? '').split(':')
   if (name === undefined || rest.length === 0) throw new ConfigError('Set BROKER_USERNAME and BROKER_PASSWORD.')
   return { username: name, password: rest.join(':') }
+}
+
+async function platformsFrom(config: Environment): Promise<ReloadablePlatforms | undefined> {
+  const { BROKER_PLATFORMS_FILE: file, BROKER_TLS_CLIENT_CA } = config
+  if (file === undefined) return undefined
+  return ReloadablePlatforms.open(file, { clientCertificates: BROKER_TLS_CLIENT_CA !== undefined })
+}
+
+function tlsFrom(config: Environment): TlsServers | undefined {
+  const files = tlsFiles(config)
+  return files && new TlsServers(files)
+}
+
+/** Whose word on the client's address is taken, and the server itself where it speaks HTTPS. */
+function connectionsFrom(config: Environment, tls: TlsServers | undefined): FastifyServerOptions {
+  const proxies = trustedProxies(config)
+  return {
+    ...(proxies.length === 0 ? {} : { trustProxy: proxies }),
+    ...(tls === undefined ? {} : { serverFactory: (handler, options) => tls.create(handler, options) })
+  }
 }

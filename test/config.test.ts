@@ -42,6 +42,15 @@ const accepted: [Record<string, string>, Partial<Environment>][] = [
   [{ BROKER_AUDIT_RETENTION_DAYS: '365' }, { BROKER_AUDIT_RETENTION_DAYS: 365 }],
   [{ POSTGRESQL_PUBLIC_PORT: '1' }, { POSTGRESQL_PUBLIC_PORT: 1 }],
   [{ LOG_LEVEL: 'silent' }, { LOG_LEVEL: 'silent' }],
+  [{ BROKER_TRUST_PROXY: '127.0.0.1, 10.0.0.0/8,::1/128' }, { BROKER_TRUST_PROXY: '127.0.0.1, 10.0.0.0/8,::1/128' }],
+  [
+    { BROKER_TLS_CERT: 'cert', BROKER_TLS_KEY: 'key', BROKER_TLS_CLIENT_CA: 'ca' },
+    { BROKER_TLS_CERT: 'cert', BROKER_TLS_KEY: 'key', BROKER_TLS_CLIENT_CA: 'ca' }
+  ],
+  [
+    { BROKER_STORAGE: 'memory', BROKER_PLATFORMS_FILE: 'platforms.yaml' },
+    { BROKER_STORAGE: 'memory', BROKER_PLATFORMS_FILE: 'platforms.yaml' }
+  ],
   [credentials, credentials],
   [
     { ...credentials, BROKER_PASSWORD: '12345' },
@@ -63,7 +72,27 @@ for (const [variables, expected] of accepted) {
   })
 }
 
+const tls = { BROKER_TLS_CERT: '/tls/cert.pem', BROKER_TLS_KEY: '/tls/key.pem' }
+const badProxy = (proxy: string) =>
+  `BROKER_TRUST_PROXY has "${proxy}": it must be an address or a CIDR such as 10.0.0.0/8.`
+
 const refused: [Record<string, string>, string][] = [
+  [
+    { ...credentials, BROKER_PLATFORMS_FILE: 'platforms.yaml' },
+    'BROKER_PLATFORMS_FILE and BROKER_USERNAME exclude each other: give the platform an entry in the file.'
+  ],
+  [{ ...tls, BROKER_TLS_KEY: '' }, 'BROKER_TLS_CERT and BROKER_TLS_KEY must be set together.'],
+  [{ ...tls, BROKER_TLS_CERT: '' }, 'BROKER_TLS_CERT and BROKER_TLS_KEY must be set together.'],
+  [
+    { BROKER_TLS_CLIENT_CA: '/tls/ca.pem' },
+    'BROKER_TLS_CLIENT_CA needs BROKER_TLS_CERT and BROKER_TLS_KEY: without HTTPS nobody shows a certificate.'
+  ],
+  [{ BROKER_TRUST_PROXY: 'proxy.example.com' }, badProxy('proxy.example.com')],
+  [{ BROKER_TRUST_PROXY: 'true' }, badProxy('true')],
+  [{ BROKER_TRUST_PROXY: '10.0.0.1,' }, badProxy('')],
+  [{ BROKER_TRUST_PROXY: '10.0.0.0/33' }, badProxy('10.0.0.0/33')],
+  [{ BROKER_TRUST_PROXY: '::1/129' }, badProxy('::1/129')],
+  [{ BROKER_TRUST_PROXY: '10.0.0.0/8/8' }, badProxy('10.0.0.0/8/8')],
   [{ BROKER_PORT: '65536' }, 'BROKER_PORT is "65536": it must be a whole number from 0 to 65535.'],
   [{ BROKER_PORT: '-1' }, 'BROKER_PORT is "-1": it must be a whole number from 0 to 65535.'],
   [{ BROKER_PORT: '80.5' }, 'BROKER_PORT is "80.5": it must be a whole number from 0 to 65535.'],
@@ -90,11 +119,11 @@ const refused: [Record<string, string>, string][] = [
   [{ ...credentials, BROKER_PASSWORD: '' }, 'BROKER_USERNAME and BROKER_PASSWORD must be set together.'],
   [
     { BROKER_STORAGE: 'memory' },
-    'Set BROKER_USERNAME and BROKER_PASSWORD: with BROKER_STORAGE=memory none are generated.'
+    'Set BROKER_USERNAME and BROKER_PASSWORD, or BROKER_PLATFORMS_FILE: with BROKER_STORAGE=memory none are generated.'
   ],
   [
     { ...database, BROKER_STORAGE: 'postgres' },
-    'Set BROKER_USERNAME and BROKER_PASSWORD: with BROKER_STORAGE=postgres none are generated.'
+    'Set BROKER_USERNAME and BROKER_PASSWORD, or BROKER_PLATFORMS_FILE: with BROKER_STORAGE=postgres none are generated.'
   ],
   [
     { ...credentials, ...database, BROKER_STORAGE: 'postgres', DATABASE_URL: '' },

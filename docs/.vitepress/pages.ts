@@ -27,6 +27,7 @@ export const sections: readonly Section[] = [
     text: 'Operate',
     items: [
       { text: 'Configuration', link: '/configuration' },
+      { text: 'Platforms and HTTPS', link: '/platforms' },
       { text: 'PostgreSQL databases', link: '/postgresql' },
       { text: 'Platforms as tenants', link: '/tenancy' },
       { text: 'Day by day', link: '/operating' },

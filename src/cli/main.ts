@@ -4,6 +4,7 @@ import { ConfigError } from '../config.ts'
 import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
+import { PlatformsError } from '../platforms/index.ts'
 import { auditCommand } from './audit.ts'
 import { bindCommand, getCommand, unbindCommand } from './client/bindings.ts'
 import { catalogCommand } from './client/catalog.ts'
@@ -12,6 +13,7 @@ import { deprovisionCommand, provisionCommand, updateCommand } from './client/in
 import { pollCommand } from './client/poll.ts'
 import { type Command, runCommand, UsageError } from './command.ts'
 import { conformanceCommand } from './conformance.ts'
+import { hashPasswordCommand } from './hash-password.ts'
 import { lintCommand } from './lint.ts'
 import { migrateCommand } from './migrate.ts'
 import { postgresqlCommand } from './postgresql.ts'
@@ -22,6 +24,7 @@ const commands: Record<string, Command> = {
   migrate: migrateCommand,
   audit: auditCommand,
   postgresql: postgresqlCommand,
+  'hash-password': hashPasswordCommand,
   lint: lintCommand,
   conformance: conformanceCommand,
   catalog: catalogCommand,
@@ -37,7 +40,7 @@ const commands: Record<string, Command> = {
 const usage = [
   'usage: osb COMMAND',
   '',
-  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(11)} ${summary}`),
+  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`),
   '',
   'osb COMMAND --help says more.'
 ].join('\n')
@@ -53,6 +56,7 @@ const PLAIN_ERRORS = [
   OperationFailed,
   OperationTimeout,
   OsbError,
+  PlatformsError,
   Unavailable,
   UnexpectedAnswer,
   UsageError

@@ -3,7 +3,7 @@ import { type Environment, readEnvironment } from '../config.ts'
 import { type RunningBroker, startBroker } from '../server.ts'
 import type { Command } from './command.ts'
 
-/** `osb serve`: runs the broker until SIGTERM or Ctrl-C; SIGHUP loads the catalog again. */
+/** `osb serve`: runs the broker until SIGTERM or Ctrl-C; SIGHUP loads the catalog and the platforms again. */
 export const serveCommand: Command = {
   summary: 'run the broker; the environment configures it (see the README)',
   run: serve
@@ -12,7 +12,9 @@ export const serveCommand: Command = {
 async function serve(): Promise<void> {
   const config = readEnvironment(process.env)
   const broker = await startBroker(config)
-  process.on('SIGHUP', () => reload(broker))
+  process.on('SIGHUP', () => {
+    reload(broker).catch((error: unknown) => broker.app.log.error({ err: error }, 'the reload failed'))
+  })
   const stop = () => {
     process.off('SIGTERM', stop).off('SIGINT', stop)
     stopped(broker)
@@ -22,11 +24,29 @@ async function serve(): Promise<void> {
   process.stdout.write(greeting(broker, config))
 }
 
-function reload({ app, reload }: RunningBroker): void {
-  reload().then(
-    ({ etag }) => app.log.info({ etag }, 'the catalog was loaded again'),
-    (error: unknown) => app.log.error({ err: error }, 'the catalog was not loaded again; the old one stays')
-  )
+/** Each by itself: a fault in one file does not keep the other from being loaded. */
+async function reload(broker: RunningBroker): Promise<void> {
+  await Promise.all([reloadCatalog(broker), reloadPlatforms(broker)])
+  broker.warnOfUnknownNames()
+}
+
+async function reloadCatalog({ app, reload }: RunningBroker): Promise<void> {
+  try {
+    const { etag } = await reload()
+    app.log.info({ etag }, 'the catalog was loaded again')
+  } catch (error) {
+    app.log.error({ err: error }, 'the catalog was not loaded again; the old one stays')
+  }
+}
+
+async function reloadPlatforms({ app, platforms }: RunningBroker): Promise<void> {
+  if (platforms === undefined) return
+  try {
+    await platforms.reload()
+    app.log.info('the platforms were loaded again')
+  } catch (error) {
+    app.log.error({ err: error }, 'the platforms were not loaded again; the old ones stay')
+  }
 }
 
 /** Schedulers wait about ten seconds before they kill. By now every request has been answered. */
@@ -55,7 +75,8 @@ function stopped({ app, stop }: RunningBroker): void {
 /** Where it listens, how to get in, and lines to paste. */
 function greeting({ url, catalog, kept }: RunningBroker, config: Environment): string {
   const entry = catalog.plans.find(({ bindable }) => bindable)
-  const user = kept === undefined ? '$BROKER_USERNAME:$BROKER_PASSWORD' : `$(cat ${shown(kept.credentialsFile)})`
+  const given = config.BROKER_PLATFORMS_FILE === undefined ? '$BROKER_USERNAME:$BROKER_PASSWORD' : 'USERNAME:PASSWORD'
+  const user = kept === undefined ? given : `$(cat ${shown(kept.credentialsFile)})`
   const lines = [``, `The broker listens on ${url} (state: ${config.BROKER_STORAGE}).`]
   if (kept?.fresh === true) {
     const [username, password] = kept.credentials.split(':')

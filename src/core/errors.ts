@@ -110,7 +110,10 @@ export const refusals = {
     return new BrokerError(422, text, { instanceUsable: true, updateRepeatable: true })
   },
   internal: () => new BrokerError(500, 'The broker failed. The cause is in its log.'),
-  unavailable: (description: string, retryAfterSeconds = 5) => new BrokerError(503, description, { retryAfterSeconds }),
+  tooManyFailures: (retryAfterSeconds: number) =>
+    new BrokerError(429, 'Too many logins have failed. Try again later.', { retryAfterSeconds }),
+  unavailable: (description: string, retryAfterSeconds = 5, cause?: unknown) =>
+    new BrokerError(503, description, { retryAfterSeconds, cause }),
   deadline: (seconds: number) =>
     new BrokerError(504, `The work did not end within ${seconds} s. It is being undone.`, { retryAfterSeconds: 5 })
 }

@@ -7,8 +7,9 @@ test('osb --help: prints every command and ends with 0', async (t) => {
   for (const args of [['--help'], ['-h']]) {
     const program = run(args)
     assert.deepEqual(await program.ended, { code: 0, signal: null })
-    assert.match(program.stdout, /^usage: osb COMMAND\n\n(?: {2}[a-z]+ +\S.*\n)+\nosb COMMAND --help says more\.\n$/)
-    for (const command of ['serve', 'migrate']) assert.match(program.stdout, new RegExp(`^  ${command} `, 'm'))
+    assert.match(program.stdout, /^usage: osb COMMAND\n\n(?: {2}[a-z-]+ +\S.*\n)+\nosb COMMAND --help says more\.\n$/)
+    for (const command of ['serve', 'migrate', 'hash-password'])
+      assert.match(program.stdout, new RegExp(`^  ${command} `, 'm'))
     assert.equal(program.stderr, '')
   }
 })

@@ -11,7 +11,7 @@ async function versioned(t: TestContext, options: { missingStatus?: 400 | 412 } 
   t.after(() => app.close())
   await app.register(errors, { answerUnknownRoutes: true })
   await app.register(identity)
-  await app.register(auth, { credentials: false })
+  await app.register(auth, { platforms: false })
   await app.register(apiVersion, options)
   app.get('/', async (request) => ({ minor: request.osbMinor }))
   return (version?: string) =>

@@ -1,35 +1,36 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import Fastify from 'fastify'
-import { auth, type BasicCredentials, DEFAULT_PLATFORM } from '../../plugins/auth.ts'
+import { auth } from '../../plugins/auth.ts'
 import { errors } from '../../plugins/errors.ts'
 import { identity } from '../../plugins/identity.ts'
+import { DEFAULT_PLATFORM, fixedPlatforms, type PlatformCredentials } from '../../src/platforms/index.ts'
 import { basic } from '../helper/app.ts'
 
-async function guarded(t: TestContext, credentials: readonly BasicCredentials[] | false) {
+async function guarded(t: TestContext, credentials: readonly PlatformCredentials[] | false) {
   const app = Fastify({ logger: false })
   t.after(() => app.close())
   await app.register(errors, { answerUnknownRoutes: true })
   await app.register(identity)
-  await app.register(auth, { credentials })
+  await app.register(auth, { platforms: credentials === false ? false : fixedPlatforms(credentials) })
   app.get('/', async (request) => ({ platform: request.osbCall.platform }))
   return (authorization?: string) =>
     app.inject({ url: '/', headers: authorization === undefined ? {} : { authorization } })
 }
 
-const several: BasicCredentials[] = [
-  { platform: 'one', username: 'user-1', password: 'old' },
-  { platform: 'one', username: 'user-1', password: 'new' },
-  { platform: 'two', username: 'user-2', password: 'pass:with:colons' },
-  { platform: 'three', username: 'ünï', password: '密码🔑' },
-  { platform: 'four', username: 'user-4', password: '' }
+const several: PlatformCredentials[] = [
+  { name: 'one', username: 'user-1', password: 'old' },
+  { name: 'one', username: 'user-1', password: 'new' },
+  { name: 'two', username: 'user-2', password: 'pass:with:colons' },
+  { name: 'three', username: 'ünï', password: '密码🔑' },
+  { name: 'four', username: 'user-4', password: '' }
 ]
 
 test('auth plugin: the right credentials name their platform, each of several', async (t) => {
   const get = await guarded(t, several)
-  for (const { platform, username, password } of several) {
+  for (const { name, username, password } of several) {
     const reply = await get(basic(username, password))
-    assert.deepEqual([reply.statusCode, reply.json()], [200, { platform }])
+    assert.deepEqual([reply.statusCode, reply.json()], [200, { platform: name }])
   }
 })
 
@@ -74,10 +75,7 @@ test('auth plugin: anything else answers 401 with a challenge and a description'
     const reply = await get(authorization)
     assert.equal(reply.statusCode, 401, authorization)
     assert.equal(reply.headers['www-authenticate'], 'Basic realm="Open Service Broker", charset="UTF-8"')
-    const { description, ...rest } = reply.json()
-    assert.match(description, /credentials|authorization/i)
-    assert.deepEqual(rest, {})
-    assert.ok(!reply.body.includes('new'), 'the answer repeats a secret')
+    assert.deepEqual(reply.json(), { description: 'The credentials are missing or wrong.' })
   }
 })
 

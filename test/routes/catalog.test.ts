@@ -66,7 +66,7 @@ test('GET catalog: If-Modified-Since answers 304 when it has not changed since; 
 test('GET catalog: without credentials or version is refused before a 304', async (t) => {
   const app = await buildApp(t)
   const etag = String((await app.inject({ url, headers })).headers.etag)
-  refused(await app.inject({ url, headers: { 'if-none-match': etag } }), 401, /authorization/i)
+  refused(await app.inject({ url, headers: { 'if-none-match': etag } }), 401, /credentials/)
   const { authorization } = headers
   refused(await app.inject({ url, headers: { authorization, 'if-none-match': etag } }), 412, /X-Broker-API-Version/)
 })

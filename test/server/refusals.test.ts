@@ -5,6 +5,7 @@ import { writeFileSync } from 'node:fs'
 import { type AddressInfo, createServer } from 'node:net'
 import { join } from 'node:path'
 import { describe, type TestContext, test } from 'node:test'
+import { fileURLToPath } from 'node:url'
 import { newEncryptionKeys } from '../helper/app.ts'
 import { osb, scene, temporaryFolder, until, type Variables, watch } from './broker-process.ts'
 
@@ -17,6 +18,8 @@ const postgres = {
   DATABASE_URL: `postgresql://broker:${secrets.database}@127.0.0.1:1/broker`,
   BROKER_ENCRYPTION_KEYS: newEncryptionKeys()
 }
+const pem = (name: string) => fileURLToPath(new URL(`../fixtures/tls/${name}.pem`, import.meta.url))
+const tls = { BROKER_TLS_CERT: pem('cert'), BROKER_TLS_KEY: pem('key') }
 const shortKey = Buffer.from('hush-16-bytes-xx').toString('base64')
 
 interface Refusal {
@@ -45,7 +48,36 @@ const refusals: Refusal[] = [
   {
     name: 'BROKER_STORAGE=memory: no password',
     variables: { BROKER_STORAGE: 'memory' },
-    says: /^Set BROKER_USERNAME and BROKER_PASSWORD: .*BROKER_STORAGE=memory.*\n$/
+    says: /^Set BROKER_USERNAME and BROKER_PASSWORD, or BROKER_PLATFORMS_FILE: .*BROKER_STORAGE=memory.*\n$/
+  },
+  {
+    name: 'BROKER_PLATFORMS_FILE: no such file',
+    variables: {
+      BROKER_STORAGE: 'memory',
+      POSTGRESQL_ADMIN_URL: adminUrl,
+      BROKER_PLATFORMS_FILE: '/nowhere/platforms.yaml'
+    },
+    says: /^BROKER_PLATFORMS_FILE: \/nowhere\/platforms\.yaml cannot be read: there is no such file\n$/
+  },
+  {
+    name: 'BROKER_TLS_CERT: no such file',
+    variables: { ...memory, ...tls, POSTGRESQL_ADMIN_URL: adminUrl, BROKER_TLS_CERT: '/nowhere/cert.pem' },
+    says: /^BROKER_TLS_CERT cannot be read: ENOENT: .*\/nowhere\/cert\.pem.*\n$/
+  },
+  {
+    name: 'BROKER_TLS_CERT: a key',
+    variables: { ...memory, ...tls, POSTGRESQL_ADMIN_URL: adminUrl, BROKER_TLS_CERT: tls.BROKER_TLS_KEY },
+    says: /^BROKER_TLS_CERT: \S+key\.pem must hold certificates in PEM: it holds none\.\n$/
+  },
+  {
+    name: 'BROKER_TLS_KEY: a certificate',
+    variables: { ...memory, ...tls, POSTGRESQL_ADMIN_URL: adminUrl, BROKER_TLS_KEY: tls.BROKER_TLS_CERT },
+    says: /^BROKER_TLS_KEY: \S+cert\.pem must hold a private key in PEM, without a passphrase\.\n$/
+  },
+  {
+    name: 'BROKER_TLS_CLIENT_CA: no certificate',
+    variables: { ...memory, ...tls, POSTGRESQL_ADMIN_URL: adminUrl, BROKER_TLS_CLIENT_CA: tls.BROKER_TLS_KEY },
+    says: /^BROKER_TLS_CLIENT_CA: \S+key\.pem must hold certificates in PEM: it holds none\.\n$/
   },
   {
     name: 'BROKER_USERNAME: without BROKER_PASSWORD',
@@ -149,6 +181,18 @@ describe('osb serve: what cannot work is refused before it listens', { concurren
         `${place} is not among\n${said}`
       )
     }
+  })
+
+  test('osb serve: a broken file of platforms ends with 1 and all its faults', async (t) => {
+    const path = join(temporaryFolder(t), 'platforms.yaml')
+    writeFileSync(path, 'platforms: { a: {}, b: { basic: [{ username: b, password: hush-password }] } }')
+    assert.equal(
+      await refusalOf(t, { BROKER_STORAGE: 'memory', POSTGRESQL_ADMIN_URL: adminUrl, BROKER_PLATFORMS_FILE: path }),
+      `BROKER_PLATFORMS_FILE: ${path} has 2 errors:
+  platforms.b.basic[0].password_hash is required
+  platforms.b.basic[0].password is not known (known: username, password_hash)
+`
+    )
   })
 
   test('osb serve: a catalog that names an unknown provider ends with 1 and the known ones', async (t) => {

@@ -98,7 +98,7 @@ async function faultOf(words: readonly string[], reference: Reference, foreign: 
 /** `osb NAME …`: the name and every option have to be in the help. */
 async function osbFault(args: readonly string[], { help }: Reference): Promise<string | undefined> {
   const [name = '', ...rest] = args
-  const known = [...(await help()).matchAll(/^ {2}(\w+) /gm)].map(([, command]) => command)
+  const known = [...(await help()).matchAll(/^ {2}([\w-]+) /gm)].map(([, command]) => command)
   // `osb COMMAND --help` stands for any.
   if (name === 'COMMAND' || name === '--help') return undefined
   if (!known.includes(name)) return `there is no osb ${name}; there are ${known.join(', ')}`

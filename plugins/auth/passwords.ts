@@ -1,0 +1,115 @@
+import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import {
+  type BasicCredentials,
+  type Derive,
+  isOf,
+  type ScryptCost,
+  type ScryptHash,
+  unknownHash
+} from '../../src/platforms/index.ts'
+
+interface PlainEntry {
+  readonly platform: string
+  readonly username: Buffer
+  readonly password: Buffer
+}
+
+interface HashedEntry {
+  readonly platform: string
+  readonly hash: ScryptHash
+}
+
+/**
+ * Tells whose a name and a password are. A name that nobody has takes the same work as one that is known, so that the
+ * time tells nothing about either. scrypt is slow on purpose, so a login that was right is remembered: as a keyed digest,
+ * one at most for each hash that is configured. One that was wrong is not.
+ */
+export class Passwords {
+  readonly #key = randomBytes(32)
+  readonly #derive: Derive
+  readonly #plain: readonly PlainEntry[]
+  /** By the digest of the name. */
+  readonly #hashed: ReadonlyMap<string, readonly HashedEntry[]>
+  /** One for each run that any name may take. */
+  readonly #costs: readonly ScryptCost[]
+  readonly #verified = new Map<string, string>()
+  /** The same login twice at once, as of a platform that has just started, is one run. */
+  readonly #underWay = new Map<string, Promise<string | undefined>>()
+
+  constructor(credentials: readonly BasicCredentials[], derive: Derive) {
+    this.#derive = derive
+    this.#plain = credentials.flatMap((entry) => ('password' in entry ? [this.#plainEntry(entry)] : []))
+    const hashed = credentials.flatMap((entry) => ('hash' in entry ? [entry] : []))
+    this.#hashed = Map.groupBy(hashed, ({ username }) => this.#digest(username).toString('base64'))
+    this.#costs = mostOf([...this.#hashed.values()])
+  }
+
+  /** The platform of a login, or undefined. */
+  async platformOf(username: string, password: string): Promise<string | undefined> {
+    const plain = this.#plainPlatform(username, password)
+    if (this.#costs.length === 0) return plain
+    const login = this.#digest(`${username}:${password}`).toString('base64')
+    const verified = this.#verified.get(login)
+    if (verified !== undefined) return verified
+    const underWay = this.#underWay.get(login) ?? this.#hashedPlatform(username, password)
+    this.#underWay.set(login, underWay)
+    try {
+      const platform = await underWay
+      if (platform !== undefined) this.#verified.set(login, platform)
+      return platform ?? plain
+    } finally {
+      this.#underWay.delete(login)
+    }
+  }
+
+  /** Compares all, each in constant time. */
+  #plainPlatform(username: string, password: string): string | undefined {
+    const given = { username: this.#digest(username), password: this.#digest(password) }
+    let found: string | undefined
+    for (const entry of this.#plain) {
+      const sameName = timingSafeEqual(entry.username, given.username)
+      const samePassword = timingSafeEqual(entry.password, given.password)
+      if (sameName && samePassword) found = entry.platform
+    }
+    return found
+  }
+
+  async #hashedPlatform(username: string, password: string): Promise<string | undefined> {
+    const own = [...(this.#hashed.get(this.#digest(username).toString('base64')) ?? [])]
+    let found: string | undefined
+    for (const cost of this.#costs) {
+      const index = own.findIndex(({ hash }) => isSame(hash, cost))
+      const [entry] = index < 0 ? [] : own.splice(index, 1)
+      const hash = entry?.hash ?? unknownHash(cost)
+      const matches = isOf(hash, await this.#derive(password, hash))
+      if (matches) found = entry?.platform
+    }
+    return found
+  }
+
+  #plainEntry({ platform, username, password }: BasicCredentials & { password: string }): PlainEntry {
+    return { platform, username: this.#digest(username), password: this.#digest(password) }
+  }
+
+  #digest(text: string): Buffer {
+    return createHmac('sha256', this.#key).update(text).digest()
+  }
+}
+
+/** Of each cost as many runs as the name takes that has most hashes of it. */
+function mostOf(names: readonly (readonly HashedEntry[])[]): ScryptCost[] {
+  const most: ScryptCost[] = []
+  for (const entries of names) {
+    const left = [...most]
+    for (const { hash } of entries) {
+      const index = left.findIndex((cost) => isSame(cost, hash))
+      if (index < 0) most.push({ ln: hash.ln, p: hash.p })
+      else left.splice(index, 1)
+    }
+  }
+  return most
+}
+
+function isSame(one: ScryptCost, other: ScryptCost): boolean {
+  return one.ln === other.ln && one.p === other.p
+}
