@@ -9,9 +9,12 @@ import { type Attempt, FailedLogins } from './auth/failed-logins.ts'
 import { Passwords } from './auth/passwords.ts'
 import { Tokens } from './auth/tokens.ts'
 
+/** The host's own authentication: the name of the platform that a request comes from, or nothing when it is nobody's. */
+export type HostAuthentication = (request: FastifyRequest) => string | undefined | Promise<string | undefined>
+
 export interface AuthOptions {
-  /** Everybody who may come in; `false` where the host has authenticated already. */
-  readonly platforms: PlatformsSource | false
+  /** Everybody who may come in; `false` where the host has authenticated already, or whom it asks. */
+  readonly platforms: PlatformsSource | HostAuthentication | false
 }
 
 /** What checks credentials, made of the platforms as they are. */
@@ -39,6 +42,14 @@ export const auth = fp<AuthOptions>(
     if (platforms === false) {
       app.addHook('onRequest', async (request) => {
         request.osbPlatform = DEFAULT_PLATFORM
+      })
+      return
+    }
+    if (typeof platforms === 'function') {
+      app.addHook('onRequest', async (request) => {
+        const platform = await platforms(request)
+        if (platform === undefined || platform === '') throw refusals.unauthorized()
+        request.osbPlatform = platform
       })
       return
     }

@@ -1,7 +1,7 @@
 import type { FastifyBaseLogger, FastifyPluginAsync } from 'fastify'
 import fp from 'fastify-plugin'
 import { apiVersion } from '../plugins/api-version.ts'
-import { auth } from '../plugins/auth.ts'
+import { type AuthOptions, auth, type HostAuthentication } from '../plugins/auth.ts'
 import { caching } from '../plugins/caching.ts'
 import { documentation } from '../plugins/documentation.ts'
 import { errors } from '../plugins/errors.ts'
@@ -32,11 +32,15 @@ import {
 import { exampleProvider } from './providers/example.ts'
 import { type PostgresqlProviderOptions, postgresqlProvider } from './providers/postgresql/index.ts'
 
-/** Who may come in: one platform, several, those of a file, or nobody is asked because the host has authenticated already. */
+/**
+ * Who may come in: one platform, several, those of a file, whom a function of the host's names, or nobody is asked because
+ * the host has authenticated already.
+ */
 export type AuthOption =
   | { readonly username: string; readonly password: string }
   | { readonly platforms: readonly (PlatformCredentials | NamedPlatform)[] }
   | ReloadablePlatforms
+  | HostAuthentication
   | false
 
 /** Options of {@link openServiceBroker}; beside them, `prefix` as for every Fastify plugin. */
@@ -90,7 +94,7 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
     ...(options.defaultProvider === undefined ? {} : { defaultProvider: options.defaultProvider })
   })
   for (const { path, message } of warnings) app.log.warn(`catalog: ${path} ${message}`)
-  if (platforms !== false) warnOfUnknownNames(app.log, platforms, catalog)
+  if (isSource(platforms)) warnOfUnknownNames(app.log, platforms, catalog)
   await app.register(operations, {
     providers,
     catalog: current,
@@ -137,13 +141,17 @@ function requireRetention(days: number | undefined): void {
   throw new Error(`auditRetentionDays is ${days}: it must be a whole number from 1 to ${MAX_AUDIT_RETENTION_DAYS}.`)
 }
 
-function platformsOf(option: AuthOption): PlatformsSource | false {
-  if (option === false || option instanceof ReloadablePlatforms) return option
+function platformsOf(option: AuthOption): PlatformsSource | HostAuthentication | false {
+  if (option === false || typeof option === 'function' || option instanceof ReloadablePlatforms) return option
   return fixedPlatforms('platforms' in option ? option.platforms : [{ name: DEFAULT_PLATFORM, ...option }])
 }
 
-function rulesOf({ platformRules }: OpenServiceBrokerOptions, platforms: PlatformsSource | false) {
-  if (platformRules !== undefined || platforms === false) return platformRules
+function isSource(platforms: AuthOptions['platforms']): platforms is PlatformsSource {
+  return platforms !== false && typeof platforms !== 'function'
+}
+
+function rulesOf({ platformRules }: OpenServiceBrokerOptions, platforms: AuthOptions['platforms']) {
+  if (platformRules !== undefined || !isSource(platforms)) return platformRules
   return (platform: string) => rulesOfPlatform(platforms, platform)
 }
 

@@ -1,3 +1,4 @@
+export type { HostAuthentication } from '../plugins/auth.ts'
 export type { StoreOption } from '../plugins/storage.ts'
 export { type AuthOption, type OpenServiceBrokerOptions, openServiceBroker } from './app.ts'
 export {

@@ -1,5 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import Fastify, { type FastifyInstance, type FastifyPluginAsync } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest } from 'fastify'
 // In an application of yours: from 'fastify-open-service-broker'
 import { openServiceBroker, serverOptions } from '../../src/index.ts'
 
@@ -19,26 +19,19 @@ const catalog = {
 }
 
 /**
- * An application that authenticates by itself, here with a token for each platform. A broker that authenticates nobody
- * (`auth: false`) takes all who come in for one platform; so each platform has a broker with a store of its own, under
- * a prefix of its own: `https://your.host/cf-prod`.
+ * An application that authenticates by itself, here with a token for each platform: the broker asks it whose a request is,
+ * and shows each platform its own instances alone. Requests that are nobody's are answered 401.
  */
 export async function buildApp(tokens: Readonly<Record<string, string>>): Promise<FastifyInstance> {
   const app = Fastify({ ...serverOptions })
   app.get('/', async () => ({ hello: 'world' }))
 
-  for (const [platform, token] of Object.entries(tokens)) {
-    const guarded: FastifyPluginAsync = async (scope) => {
-      const expected = digest(`Bearer ${token}`)
-      scope.addHook('onRequest', async (request, reply) => {
-        if (timingSafeEqual(digest(request.headers.authorization ?? ''), expected)) return
-        // Every answer that a platform gets is a JSON object.
-        return reply.code(401).send({ description: 'The token is missing or wrong.' })
-      })
-      await scope.register(openServiceBroker, { prefix: `/${platform}`, catalog, auth: false, store: 'memory' })
-    }
-    await app.register(guarded)
+  const known = Object.entries(tokens).map(([platform, token]) => ({ platform, expected: digest(`Bearer ${token}`) }))
+  const platformOf = ({ headers }: FastifyRequest): string | undefined => {
+    const given = digest(headers.authorization ?? '')
+    return known.find(({ expected }) => timingSafeEqual(expected, given))?.platform
   }
+  await app.register(openServiceBroker, { prefix: '/osb', catalog, auth: platformOf, store: 'memory' })
   return app
 }
 

@@ -10,20 +10,15 @@ test('example host-auth: each platform comes in with its token, and sees its own
   t.after(() => app.close())
   assert.deepEqual((await app.inject('/')).json(), { hello: 'world' })
 
-  const refused = await app.inject({ url: '/cf-prod/v2/catalog', headers: headersOf('token-2') })
-  assert.equal(refused.statusCode, 401)
-  assert.deepEqual(refused.json(), { description: 'The token is missing or wrong.' })
-  assert.equal((await app.inject('/cf-prod/v2/catalog')).statusCode, 401)
+  const stranger = await app.inject({ url: '/osb/v2/catalog', headers: headersOf('token-3') })
+  assert.equal(stranger.statusCode, 401)
+  assert.equal(typeof stranger.json().description, 'string')
+  assert.equal((await app.inject('/osb/v2/catalog')).statusCode, 401)
 
-  const provision = { ...ids, organization_guid: 'org', space_guid: 'space' }
-  const instance = '/v2/service_instances/i-1'
-  const made = await app.inject({
-    method: 'PUT',
-    url: `/cf-prod${instance}`,
-    headers: headersOf('token-1'),
-    payload: provision
-  })
+  const payload = { ...ids, organization_guid: 'org', space_guid: 'space' }
+  const url = '/osb/v2/service_instances/i-1'
+  const made = await app.inject({ method: 'PUT', url, headers: headersOf('token-1'), payload })
   assert.equal(made.statusCode, 201)
-  assert.equal((await app.inject({ url: `/cf-prod${instance}`, headers: headersOf('token-1') })).statusCode, 200)
-  assert.equal((await app.inject({ url: `/cf-staging${instance}`, headers: headersOf('token-2') })).statusCode, 404)
+  assert.equal((await app.inject({ url, headers: headersOf('token-1') })).statusCode, 200)
+  assert.equal((await app.inject({ url, headers: headersOf('token-2') })).statusCode, 404)
 })

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import basicAuth from '@fastify/basic-auth'
 import fastifyPostgres from '@fastify/postgres'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyRequest, type FastifyServerOptions } from 'fastify'
 import pg from 'pg'
 import { openServiceBroker } from '../../src/app.ts'
 import {
@@ -198,6 +198,28 @@ test('embedding: auth false leaves the authentication to the host, the version c
   const version = { 'x-broker-api-version': '2.17' }
   await worksAt(app, '/osb', version)
   refused(await app.inject('/osb/v2/catalog'), 412, /X-Broker-API-Version/)
+})
+
+test('embedding: a function of the host names the platform of each request, and those of nobody are refused', async (t) => {
+  const app = hostApp(t)
+  const auth = async ({ headers }: FastifyRequest) => {
+    if (headers.authorization === 'broken') throw new Error('the directory of platforms is away')
+    return new Map([
+      ['token-a', 'a'],
+      ['token-b', 'b'],
+      ['nameless', '']
+    ]).get(headers.authorization ?? '')
+  }
+  await app.register(openServiceBroker, { ...broker, auth })
+  const as = (authorization: string) => ({ authorization, 'x-broker-api-version': '2.17' })
+  const url = '/osb/v2/service_instances/i-1'
+  const made = await app.inject({ method: 'PUT', url, headers: as('token-a'), payload: provisionBody() })
+  assert.equal(made.statusCode, 201)
+  assert.equal((await app.inject({ url, headers: as('token-a') })).statusCode, 200)
+  refused(await app.inject({ url, headers: as('token-b') }), 404, /"i-1"/)
+  for (const nobody of ['', 'nameless', 'other']) refused(await app.inject({ url, headers: as(nobody) }), 401, /./)
+  refused(await app.inject({ url, headers: as('broken') }), 500, /^The broker failed/)
+  assert.equal((await app.inject('/osb/healthz')).statusCode, 200)
 })
 
 test('embedding: a catalog with a fault keeps the app from booting and names the place', async (t) => {
