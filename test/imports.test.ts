@@ -10,6 +10,7 @@ import { test } from 'node:test'
 const ranks: Record<string, number> = {
   schemas: 0,
   'src/package-root': 0,
+  'src/telemetry': 0,
   'src/client': 1,
   'src/core': 1,
   'src/conformance': 2,
@@ -23,6 +24,7 @@ const ranks: Record<string, number> = {
   'src/runners': 2,
   'src/stores': 2,
   'src/testing': 2,
+  'src/telemetry-sdk': 3,
   plugins: 3,
   routes: 4,
   'src/app': 5,

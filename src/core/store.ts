@@ -125,6 +125,8 @@ export interface OperationRecord {
   deadline: Date
   originatingIdentity?: OriginatingIdentity
   requestIdentity?: string
+  /** W3C `traceparent` of the request: whoever works on the operation goes on with its trace. */
+  traceContext?: string
   createdAt: Date
   startedAt?: Date
   finishedAt?: Date
@@ -164,6 +166,31 @@ export interface Quota {
  * written, the quota is used up; only what could start otherwise is `full`.
  */
 export type StartResult = 'started' | 'busy' | 'changed' | 'full'
+
+/** How much there is of what. */
+export interface Census {
+  /** Unfinished operations. */
+  readonly operations: readonly OperationCount[]
+  /** Since when the operation that has waited longest for a worker waits; absent where none does. */
+  readonly waitingSince?: Date
+  readonly instances: readonly ResourceCount[]
+  readonly bindings: readonly ResourceCount[]
+}
+
+/** Unfinished operations of a kind: those that somebody works on, or those that nobody works on (yet, or for now). */
+export interface OperationCount {
+  readonly kind: OperationKind
+  readonly waiting: boolean
+  readonly count: number
+}
+
+/** Resources of a plan in one status. */
+export interface ResourceCount {
+  readonly serviceId: string
+  readonly planId: string
+  readonly status: ResourceStatus
+  readonly count: number
+}
 
 /** A transaction of the store, as only the store and its runner understand it. */
 export type Transaction = unknown
@@ -277,6 +304,8 @@ export interface Store {
   /** Calls the listener with the id of each operation that was halted, within about a second. Returns the way to stop. */
   onHalt(listener: (operationId: string) => void): () => void
 
+  /** How much there is of what; for metrics. */
+  census(): Promise<Census>
   /** Throws when the store cannot work at the moment. */
   health(): Promise<void>
   close(): Promise<void>

@@ -2,6 +2,7 @@ import type { JsonObject } from '../../schemas/common.ts'
 import { StaleAttempt } from '../core/provider.ts'
 import {
   type BindingRecord,
+  type Census,
   type Claim,
   type ClaimResult,
   type Enqueue,
@@ -221,6 +222,10 @@ export class MemoryStore implements Store {
     return () => {
       this.#listeners.delete(entry)
     }
+  }
+
+  async census(): Promise<Census> {
+    return this.#tables.census()
   }
 
   async health(): Promise<void> {}
