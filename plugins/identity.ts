@@ -1,9 +1,11 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Call } from '../src/core/call.ts'
+import { type Call, userOf } from '../src/core/call.ts'
 import { BrokerError } from '../src/core/errors.ts'
 import type { OriginatingIdentity } from '../src/core/provider.ts'
 import { requireStorable } from '../src/core/storable.ts'
+import { labelActiveSpan } from '../src/telemetry/index.ts'
+import { describeRequest } from './request-log.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -27,13 +29,20 @@ export const identity = fp(
     app.decorateRequest('osbPlatform', '')
     app.decorateRequest('osbCall')
     app.addHook('onRequest', async (request, reply) => echoRequestIdentity(request, reply))
-    app.addHook('preHandler', async (request) => {
+    app.addHook('preHandler', async (request, reply) => {
       const requestIdentity = headerOf(request, REQUEST_IDENTITY)
       const originatingIdentity = parseOriginatingIdentity(headerOf(request, ORIGINATING_IDENTITY))
+      const platform = request.osbPlatform
+      const user = userOf(originatingIdentity)
+      describeRequest(request, reply, { platform, ...(user === undefined ? {} : { user }) })
       request.osbCall = {
-        platform: request.osbPlatform,
+        platform,
         acceptsIncomplete: acceptsIncomplete(request.query),
         log: request.log,
+        follow: (operation) => {
+          describeRequest(request, reply, { operation })
+          labelActiveSpan({ 'osb.operation.id': operation })
+        },
         ...(requestIdentity === undefined ? {} : { requestIdentity }),
         ...(originatingIdentity === undefined ? {} : { originatingIdentity })
       }

@@ -18,6 +18,7 @@ const ranks: Record<string, number> = {
   'src/embedded-postgres': 2,
   'src/kept-secrets': 2,
   'src/platforms': 2,
+  'src/log': 3,
   'src/postgresql-servers': 3,
   'src/tls': 3,
   'src/providers': 2,

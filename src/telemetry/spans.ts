@@ -51,6 +51,11 @@ export function markFailed(span: Span, type: string): void {
   span.setStatus({ code: SpanStatusCode.ERROR })
 }
 
+/** Adds to the active span, if there is one. */
+export function labelActiveSpan(attributes: Attributes): void {
+  trace.getActiveSpan()?.setAttributes(attributes)
+}
+
 /** What kind of error it is: its code (SQLSTATE, `ECONNREFUSED`), else its name. */
 export function errorType(error: unknown): string {
   if (!(error instanceof Error)) return typeof error
