@@ -1,4 +1,5 @@
 import { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
+import { subjectOf } from './subject.ts'
 
 /** Puts fields on every further line about a request. */
 export function describeRequest(request: FastifyRequest, reply: FastifyReply, fields: Record<string, unknown>): void {
@@ -23,7 +24,9 @@ export class RequestLog extends LogController {
     }
     const { method } = request
     const ms = Math.round(reply.elapsedTime * 10) / 10
-    const line = { method, path: pathOf(request), status: reply.statusCode, ms }
+    // One that was refused early has a log that does not say yet what it is about.
+    const subject = request.osbCall === undefined ? subjectOf(request) : {}
+    const line = { method, path: pathOf(request), status: reply.statusCode, ms, ...subject }
     if (error) reply.log.error({ ...line, err: error }, 'request errored')
     else if (method === 'GET' || method === 'HEAD') reply.log.debug(line, 'request completed')
     else reply.log.info(line, 'request completed')

@@ -1,9 +1,18 @@
-import { type Context, context, propagation, type Span, SpanKind, SpanStatusCode, trace } from '@opentelemetry/api'
+import {
+  type Attributes,
+  type Context,
+  context,
+  propagation,
+  type Span,
+  SpanKind,
+  SpanStatusCode,
+  trace
+} from '@opentelemetry/api'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { durations, SECONDS_OF_CALLS, secondsSince, traceContext, traceIdOf } from '../src/telemetry/index.ts'
+import { durations, SECONDS_OF_CALLS, secondsSince } from '../src/telemetry/index.ts'
 import { SCOPE } from '../src/telemetry/scope.ts'
-import { describeRequest } from './request-log.ts'
+import { subjectOf } from './subject.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -15,6 +24,8 @@ declare module 'fastify' {
 export interface RequestTrace {
   readonly span: Span
   readonly context: Context
+  /** Of few values each: the route and not the path, which has ids. */
+  readonly labels: Attributes
   /** As `performance.now()` told. */
   readonly began: number
   /** Whether the span is ours to end, or that of a host. */
@@ -33,20 +44,21 @@ export const telemetry = fp(
     app.decorateRequest('osbTrace', undefined)
 
     const begin = (request: FastifyRequest): RequestTrace => {
-      const active = trace.getActiveSpan()
       const began = performance.now()
-      if (active !== undefined) return { span: active, context: context.active(), began, own: false }
+      const route = request.routeOptions.url ?? ''
+      const labels = { 'http.request.method': request.method, 'http.route': route, 'url.scheme': request.protocol }
+      const active = trace.getActiveSpan()
+      if (active !== undefined) return { span: active, context: context.active(), labels, began, own: false }
       const parent = propagation.extract(context.active(), request.headers)
-      const attributes = labelsOf(request)
-      const name = `${attributes['http.request.method']} ${attributes['http.route']}`
-      const span = tracer.startSpan(name, { kind: SpanKind.SERVER, attributes }, parent)
-      return { span, context: trace.setSpan(parent, span), began, own: true }
+      const options = { kind: SpanKind.SERVER, attributes: labels }
+      const span = tracer.startSpan(`${request.method} ${route}`, options, parent)
+      return { span, context: trace.setSpan(parent, span), labels, began, own: true }
     }
 
-    const end = (request: FastifyRequest, reply: FastifyReply, { span, began, own }: RequestTrace) => {
+    const end = (request: FastifyRequest, reply: FastifyReply, { span, labels, began, own }: RequestTrace) => {
       const outcome = outcomeOf(reply)
-      measured.record(secondsSince(began), { ...labelsOf(request), ...outcome })
-      span.setAttributes({ ...outcome, 'osb.platform': request.osbPlatform, ...idsOf(request, SPAN_NAMES) })
+      measured.record(secondsSince(began), { ...labels, ...outcome })
+      if (span.isRecording()) span.setAttributes({ ...outcome, ...subjectAttributes(request) })
       if (!own) return
       if ('error.type' in outcome) span.setStatus({ code: SpanStatusCode.ERROR })
       span.end()
@@ -57,10 +69,7 @@ export const telemetry = fp(
       request.osbTrace = osbTrace
       // Comes when the answer has been sent, and when the platform has hung up before.
       reply.raw.once('close', () => end(request, reply, osbTrace))
-      context.with(osbTrace.context, () => {
-        describeRequest(request, reply, { ...idsOf(request, LOG_NAMES), ...traceOfLog() })
-        done()
-      })
+      context.with(osbTrace.context, () => done())
     })
     // The body has been read since, by callbacks of the socket, which know nothing of the request's context.
     app.addHook('preValidation', (request, _reply, done) => {
@@ -71,36 +80,18 @@ export const telemetry = fp(
   { name: 'osb-telemetry', fastify: '5.x', dependencies: ['osb-identity'] }
 )
 
-/** Of few values each: the route and not the path, which has ids. */
-function labelsOf(request: FastifyRequest) {
-  return {
-    'http.request.method': request.method,
-    'http.route': request.routeOptions.url ?? '',
-    'url.scheme': request.protocol
-  }
-}
-
 function outcomeOf({ raw, statusCode }: FastifyReply) {
   if (!raw.writableEnded) return { 'error.type': 'aborted' }
   const status = { 'http.response.status_code': statusCode }
   return statusCode >= 500 ? { ...status, 'error.type': String(statusCode) } : status
 }
 
-const SPAN_NAMES = { instance: 'osb.instance.id', binding: 'osb.binding.id', identity: 'osb.request.identity' }
-const LOG_NAMES = { instance: 'instance', binding: 'binding', identity: 'requestIdentity' }
-
-/** What the path and the headers say the request is about. */
-function idsOf({ params, headers }: FastifyRequest, names: typeof SPAN_NAMES): Record<string, string> {
-  const ids: Record<string, string> = {}
-  const { instance_id: instance, binding_id: binding } = params as Record<string, string | undefined>
-  const identity = headers['x-broker-api-request-identity']
-  if (instance !== undefined) ids[names.instance] = instance
-  if (binding !== undefined) ids[names.binding] = binding
-  if (typeof identity === 'string' && identity !== '') ids[names.identity] = identity
-  return ids
-}
-
-function traceOfLog(): { trace_id?: string } {
-  const traceId = traceIdOf(traceContext())
-  return traceId === undefined ? {} : { trace_id: traceId }
+function subjectAttributes(request: FastifyRequest): Attributes {
+  const { instance, binding, requestIdentity } = subjectOf(request)
+  return {
+    'osb.platform': request.osbPlatform,
+    'osb.instance.id': instance,
+    'osb.binding.id': binding,
+    'osb.request.identity': requestIdentity
+  }
 }
