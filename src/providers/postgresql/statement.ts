@@ -5,8 +5,7 @@ import { durations, errorType, inCallSpan, SECONDS_OF_CALLS, secondsSince } from
 export type Query = <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => Promise<Row[]>
 
 /** What a statement may be about; longer ones first. */
-const OBJECTS =
-  'DEFAULT PRIVILEGES|OWNED BY|ADVISORY LOCK|DATABASE|EXTENSION|SCHEMA|ROLE|TABLE|SEQUENCE|FUNCTION|VIEW|TYPE|USER'
+const OBJECTS = 'DEFAULT PRIVILEGES|OWNED|DATABASE|EXTENSION|SCHEMA|ROLE|TABLE|SEQUENCE|FUNCTION|VIEW|TYPE|USER'
 const SUMMARY = new RegExp(
   `^\\s*(?:--[^\\n]*\\n\\s*)*(?:(CREATE|ALTER|DROP|REASSIGN|SET|RESET) (?:TEMPORARY )?(${OBJECTS})\\b|([A-Z]+)\\b)`,
   'i'
