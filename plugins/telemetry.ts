@@ -14,14 +14,8 @@ import { durations, SECONDS_OF_CALLS, secondsSince } from '../src/telemetry/inde
 import { SCOPE } from '../src/telemetry/scope.ts'
 import { subjectOf } from './subject.ts'
 
-declare module 'fastify' {
-  interface FastifyRequest {
-    osbTrace: RequestTrace | undefined
-  }
-}
-
 /** What a request is traced by. */
-export interface RequestTrace {
+interface RequestTrace {
   readonly span: Span
   readonly context: Context
   /** Of few values each: the route and not the path, which has ids. */
@@ -41,7 +35,6 @@ export const telemetry = fp(
   async (app) => {
     const tracer = trace.getTracer(SCOPE)
     const measured = durations('http.server.request.duration', 'From request to answer', SECONDS_OF_CALLS)
-    app.decorateRequest('osbTrace', undefined)
 
     const begin = (request: FastifyRequest): RequestTrace => {
       const began = performance.now()
@@ -65,16 +58,10 @@ export const telemetry = fp(
     }
 
     app.addHook('onRequest', (request, reply, done) => {
-      const osbTrace = begin(request)
-      request.osbTrace = osbTrace
+      const requestTrace = begin(request)
       // Comes when the answer has been sent, and when the platform has hung up before.
-      reply.raw.once('close', () => end(request, reply, osbTrace))
-      context.with(osbTrace.context, () => done())
-    })
-    // The body has been read since, by callbacks of the socket, which know nothing of the request's context.
-    app.addHook('preValidation', (request, _reply, done) => {
-      if (request.osbTrace === undefined) done()
-      else context.with(request.osbTrace.context, () => done())
+      reply.raw.once('close', () => end(request, reply, requestTrace))
+      context.with(requestTrace.context, () => done())
     })
   },
   { name: 'osb-telemetry', fastify: '5.x', dependencies: ['osb-identity'] }

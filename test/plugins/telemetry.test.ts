@@ -11,11 +11,11 @@ import {
   PeriodicExportingMetricReader
 } from '@opentelemetry/sdk-metrics'
 import { InMemorySpanExporter, SimpleSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { openServiceBroker } from '../../src/app.ts'
 import { MemoryStore } from '../../src/stores/memory.ts'
 import { buildApp, credentials, headers, ids, provisionBody, testCatalog } from '../helper/app.ts'
-import { ScriptedProvider, until, untilAborted } from '../helper/scripted-provider.ts'
+import { gate, ScriptedProvider, until, untilAborted } from '../helper/scripted-provider.ts'
 import { gateFor, Platform } from '../routes/support.ts'
 
 // The SDK of a host, registered before the broker is.
@@ -112,28 +112,38 @@ test('trace: the span of a host is used, and left to it to end', async (t) => {
   assert.deepEqual(names, ['example provision', 'operation provision'])
 })
 
+test('trace: a body that comes after its headers is worked on in the trace of its request', async (t) => {
+  const app = Fastify()
+  t.after(() => app.close())
+  const arrived = gate()
+  app.addHook('onRequest', async () => arrived.open())
+  await app.register(openServiceBroker, { catalog: testCatalog(), auth: credentials })
+  const traceId = '44444444444444444444444444444444'
+  const traceparent = `00-${traceId}-2222222222222222-01`
+  const platform = await put(app, 'late-body', { traceparent })
+  platform.sendHeaders()
+  await arrived.opened
+  platform.sendBody()
+  await until('the span of the request', () => spansOf(traceId).some(({ name }) => name === route))
+  assert.deepEqual(
+    spansOf(traceId).map(({ name }) => name),
+    ['example provision', 'operation provision', route]
+  )
+})
+
 test('trace: a platform that hangs up ends the span of its request', async (t) => {
   const work = gateFor(t)
   const provider = new ScriptedProvider({ provision: () => work.opened })
   const app = await buildApp(t, { providers: [provider] })
-  const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
-  const body = JSON.stringify(provisionBody())
-  const socket = connect({ host: '127.0.0.1', port })
-  const lines = [
-    'PUT /v2/service_instances/hung-up HTTP/1.1',
-    'host: localhost',
-    `authorization: ${headers.authorization}`,
-    'x-broker-api-version: 2.17',
-    'content-type: application/json',
-    `content-length: ${Buffer.byteLength(body)}`
-  ]
-  socket.write(`${lines.join('\r\n')}\r\n\r\n${body}`)
+  const traceId = '55555555555555555555555555555555'
+  const platform = await put(app, 'hung-up', { traceparent: `00-${traceId}-2222222222222222-01` })
+  platform.sendHeaders()
+  platform.sendBody()
   await until('the provider works', () => provider.calls.length === 1)
-  socket.destroy()
-  const isIt = ({ attributes }: { attributes: object }) =>
-    'osb.instance.id' in attributes && attributes['osb.instance.id'] === 'hung-up' && 'http.route' in attributes
-  await until('the span has ended', () => exporter.getFinishedSpans().some(isIt))
-  assert.equal(exporter.getFinishedSpans().find(isIt)?.attributes['error.type'], 'aborted')
+  platform.hangUp()
+  const request = () => spansOf(traceId).find(({ name }) => name === route)
+  await until('the span has ended', () => request() !== undefined)
+  assert.equal(request()?.attributes['error.type'], 'aborted')
 })
 
 test('metrics: what the store holds is told by name, and the store is not read again within moments', async (t) => {
@@ -189,3 +199,23 @@ test('metrics: a halted create, and what took its place, are counted', async (t)
   await until('the delete has ended', async () => (await count('deprovision', 'succeeded')) === (before[1] ?? 0) + 1)
   assert.equal(await count('provision', 'halted'), (before[0] ?? 0) + 1)
 })
+
+/** A provision on a connection of its own, part by part. */
+async function put(app: FastifyInstance, id: string, more: Record<string, string>) {
+  const port = Number(new URL(await app.listen({ host: '127.0.0.1', port: 0 })).port)
+  const body = JSON.stringify(provisionBody())
+  const all = {
+    host: 'localhost',
+    ...headers,
+    ...more,
+    'content-type': 'application/json',
+    'content-length': Buffer.byteLength(body)
+  }
+  const lines = Object.entries(all).map(([name, value]) => `${name}: ${value}\r\n`)
+  const socket = connect({ host: '127.0.0.1', port })
+  return {
+    sendHeaders: () => socket.write(`PUT /v2/service_instances/${id} HTTP/1.1\r\n${lines.join('')}\r\n`),
+    sendBody: () => socket.write(body),
+    hangUp: () => socket.destroy()
+  }
+}
