@@ -68,10 +68,9 @@ process.on('message', async ({ workload, turns }: { workload: string; turns: num
   const { user, system } = process.cpuUsage(before)
   process.send?.((user + system) / turns)
 })
-process.on('disconnect', () => {
-  app
-    .close()
-    .then(stopTelemetry)
-    .then(() => process.exit(0))
+process.on('disconnect', async () => {
+  await app.close()
+  await stopTelemetry()
+  process.exit(0)
 })
 process.send?.('ready')

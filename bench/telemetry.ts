@@ -9,41 +9,54 @@ import { openOtlpReceiver } from '../test/helper/otlp-receiver.ts'
  * the machine does meets all of them.
  */
 
-const { values } = parseArgs({ options: { rounds: { type: 'string', default: '15' } } })
+const { values } = parseArgs({ options: { rounds: { type: 'string', default: '101' } } })
 const rounds = Number(values.rounds)
-const workloads = { poll: { turns: 1_000, requests: 1 }, life: { turns: 150, requests: 4 } } as const
+const workloads = { poll: { turns: 300, requests: 1 }, life: { turns: 75, requests: 4 } } as const
 const manners = ['without', 'off', 'on'] as const
+/** The first rounds of a new process are no one's measure. */
+const WARM_UP = 10
+
+type Manner = (typeof manners)[number]
+type Times = Record<Manner, number>
 
 const receiver = await openOtlpReceiver()
-const workers = new Map<string, ChildProcess>()
+const workers = new Map<Manner, ChildProcess>()
 for (const manner of manners) workers.set(manner, await start(manner))
 try {
   console.log('| requests | without | off | on | off / without | on / without |\n| --- | --- | --- | --- | --- | --- |')
   for (const [workload, { turns, requests }] of Object.entries(workloads)) {
-    const times = new Map<string, number[]>(manners.map((manner) => [manner, []]))
-    // The first rounds of a new process are no one's measure
-    for (let round = -3; round < rounds; round += 1) {
-      for (const [manner, worker] of workers) {
-        worker.send({ workload, turns })
-        const [micros] = await once(worker, 'message')
-        if (round >= 0) times.get(manner)?.push(micros / requests)
+    const all: Times[] = []
+    for (let round = 0; round < WARM_UP + rounds; round += 1) {
+      const times: Times = { without: 0, off: 0, on: 0 }
+      // Each is the first of a round as often as the others
+      for (let index = 0; index < manners.length; index += 1) {
+        const manner = manners[(round + index) % manners.length] ?? 'on'
+        times[manner] = (await measure(manner, { workload, turns })) / requests
       }
+      if (round >= WARM_UP) all.push(times)
     }
-    const [without = Number.NaN, off = Number.NaN, on = Number.NaN] = manners.map((manner) =>
-      median(times.get(manner) ?? [])
-    )
-    const micros = [without, off, on].map((time) => `${time.toFixed(0)} µs`)
-    console.log(
-      `| ${workload} | ${micros.join(' | ')} | ${(off / without).toFixed(3)} | ${(on / without).toFixed(3)} |`
-    )
+    const micros = manners.map((manner) => `${median(all.map((times) => times[manner])).toFixed(0)} µs`)
+    const ratios = [
+      median(all.map(({ off, without }) => off / without)),
+      median(all.map(({ on, without }) => on / without))
+    ]
+    console.log(`| ${workload} | ${micros.join(' | ')} | ${ratios.map((ratio) => ratio.toFixed(2)).join(' | ')} |`)
   }
-  console.log(`\nprocessor time of a request, medians of ${rounds} rounds`)
+  console.log(`\nprocessor time of a request; medians of ${rounds} rounds, and of the ratios within each`)
 } finally {
   await Promise.all([...workers.values()].map((worker) => Promise.all([once(worker, 'exit'), worker.disconnect()])))
   await receiver.close()
 }
 
-async function start(manner: string): Promise<ChildProcess> {
+async function measure(manner: Manner, work: { workload: string; turns: number }): Promise<number> {
+  const worker = workers.get(manner)
+  if (worker === undefined) throw new Error(`no worker for ${manner}`)
+  worker.send(work)
+  const [micros] = await once(worker, 'message')
+  return micros
+}
+
+async function start(manner: Manner): Promise<ChildProcess> {
   const exporting = manner === 'on' ? { OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url } : {}
   const worker = fork(new URL('telemetry-worker.ts', import.meta.url), {
     env: { PATH: process.env.PATH, MANNER: manner, ...exporting }
