@@ -1,7 +1,8 @@
 import type { BatchObservableCallback } from '@opentelemetry/api'
 import fp from 'fastify-plugin'
 import type { LoadedCatalog } from '../src/core/catalog/index.ts'
-import type { Census, OperationKind, ResourceCount } from '../src/core/store.ts'
+import type { Census, ResourceCount } from '../src/core/census.ts'
+import type { OperationKind } from '../src/core/store.ts'
 import { meter } from '../src/telemetry/index.ts'
 
 export interface MetricsOptions {

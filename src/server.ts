@@ -49,12 +49,16 @@ const DRAIN_MS = 500
 
 /** Spelt out: what is inferred names paths within Fastify that programs which embed the plugin cannot resolve. */
 type ServerOptions = Required<
-  Pick<FastifyServerOptions, 'frameworkErrors' | 'routerOptions' | 'requestTimeout' | 'return503OnClosing'>
+  Pick<
+    FastifyServerOptions,
+    'frameworkErrors' | 'routerOptions' | 'requestTimeout' | 'logController' | 'return503OnClosing'
+  >
 >
 
 /**
  * What a Fastify server needs for the broker's answers to be complete: errors that skip every hook, such as a bad percent
- * escape, are shaped too, ids may be as long as we take them, and polls are logged at `debug`. For hosts that embed the plugin in an app of theirs.
+ * escape, are shaped too, ids may be as long as we take them, and polls are logged at `debug`. For hosts that embed the
+ * plugin in an app of theirs.
  */
 export const serverOptions: ServerOptions = {
   frameworkErrors: (error, request, reply) => {

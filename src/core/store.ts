@@ -2,6 +2,7 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { OperationState } from '../../schemas/last-operation.ts'
 import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { ServiceInstanceMetadata } from '../../schemas/service-instance.ts'
+import type { Census } from './census.ts'
 import type { OriginatingIdentity } from './provider.ts'
 
 /*
@@ -166,31 +167,6 @@ export interface Quota {
  * written, the quota is used up; only what could start otherwise is `full`.
  */
 export type StartResult = 'started' | 'busy' | 'changed' | 'full'
-
-/** How much there is of what. */
-export interface Census {
-  /** Unfinished operations. */
-  readonly operations: readonly OperationCount[]
-  /** Since when the operation that has waited longest for a worker waits; absent where none does. */
-  readonly waitingSince?: Date
-  readonly instances: readonly ResourceCount[]
-  readonly bindings: readonly ResourceCount[]
-}
-
-/** Unfinished operations of a kind: those that somebody works on, or those that nobody works on (yet, or for now). */
-export interface OperationCount {
-  readonly kind: OperationKind
-  readonly waiting: boolean
-  readonly count: number
-}
-
-/** Resources of a plan in one status. */
-export interface ResourceCount {
-  readonly serviceId: string
-  readonly planId: string
-  readonly status: ResourceStatus
-  readonly count: number
-}
 
 /** A transaction of the store, as only the store and its runner understand it. */
 export type Transaction = unknown

@@ -1,12 +1,10 @@
+import type { Census, OperationCount, ResourceCount } from '../core/census.ts'
 import type {
   BindingRecord,
-  Census,
   InstancePatch,
   InstanceRecord,
-  OperationCount,
   OperationRecord,
   OwnResource,
-  ResourceCount,
   Start
 } from '../core/store.ts'
 import { HALTED, type Situation } from './admission.ts'

@@ -1,8 +1,8 @@
 import type { JsonObject } from '../../schemas/common.ts'
+import type { Census } from '../core/census.ts'
 import { StaleAttempt } from '../core/provider.ts'
 import {
   type BindingRecord,
-  type Census,
   type Claim,
   type ClaimResult,
   type Enqueue,

@@ -1,10 +1,10 @@
 import type { Pool } from 'pg'
 import type { JsonObject } from '../../../schemas/common.ts'
+import type { Census } from '../../core/census.ts'
 import { type TaskLog, Unavailable } from '../../core/provider.ts'
 import {
   type AuditTrail,
   type BindingRecord,
-  type Census,
   type Claim,
   type ClaimResult,
   type Enqueue,

@@ -1,12 +1,6 @@
 import type { JsonObject } from '../../../schemas/common.ts'
-import type {
-  Census,
-  ExpiredBinding,
-  OperationKind,
-  ResourceCount,
-  ResourceStatus,
-  StoredResource
-} from '../../core/store.ts'
+import type { Census, ResourceCount } from '../../core/census.ts'
+import type { ExpiredBinding, OperationKind, ResourceStatus, StoredResource } from '../../core/store.ts'
 import type { StoreContext } from './context.ts'
 import { read } from './transactions.ts'
 

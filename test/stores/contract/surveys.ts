@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { BindingRecord, ResourceCount } from '../../../src/core/store.ts'
+import type { ResourceCount } from '../../../src/core/census.ts'
+import type { BindingRecord } from '../../../src/core/store.ts'
 import { bindStart, type Open, operationRecord, provisionStart, synchronous, until } from '../records.ts'
 import { claimed, failed, opened, readyBinding, readyInstance, started } from './opened.ts'
 
