@@ -1,9 +1,12 @@
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import type { Call } from '../src/core/call.ts'
+import { type Call, userOf } from '../src/core/call.ts'
 import { BrokerError } from '../src/core/errors.ts'
 import type { OriginatingIdentity } from '../src/core/provider.ts'
 import { requireStorable } from '../src/core/storable.ts'
+import { labelActiveSpan, traceContext, traceIdOf } from '../src/telemetry/index.ts'
+import { describeRequest } from './request-log.ts'
+import { headerOf, isObject, REQUEST_IDENTITY, subjectOf } from './subject.ts'
 
 declare module 'fastify' {
   interface FastifyRequest {
@@ -14,7 +17,6 @@ declare module 'fastify' {
   }
 }
 
-const REQUEST_IDENTITY = 'x-broker-api-request-identity'
 const ORIGINATING_IDENTITY = 'x-broker-api-originating-identity'
 const MAX_HEADER_LENGTH = 16_384
 
@@ -27,13 +29,25 @@ export const identity = fp(
     app.decorateRequest('osbPlatform', '')
     app.decorateRequest('osbCall')
     app.addHook('onRequest', async (request, reply) => echoRequestIdentity(request, reply))
-    app.addHook('preHandler', async (request) => {
+    app.addHook('preHandler', async (request, reply) => {
       const requestIdentity = headerOf(request, REQUEST_IDENTITY)
       const originatingIdentity = parseOriginatingIdentity(headerOf(request, ORIGINATING_IDENTITY))
+      const platform = request.osbPlatform
+      const user = userOf(originatingIdentity)
+      describeRequest(request, reply, {
+        ...subjectOf(request),
+        platform,
+        user,
+        trace_id: traceIdOf(traceContext())
+      })
       request.osbCall = {
-        platform: request.osbPlatform,
+        platform,
         acceptsIncomplete: acceptsIncomplete(request.query),
         log: request.log,
+        follow: (operation) => {
+          describeRequest(request, reply, { operation })
+          labelActiveSpan({ 'osb.operation.id': operation })
+        },
         ...(requestIdentity === undefined ? {} : { requestIdentity }),
         ...(originatingIdentity === undefined ? {} : { originatingIdentity })
       }
@@ -69,15 +83,6 @@ function badIdentity(cause?: unknown) {
   return new BrokerError(400, text, { cause })
 }
 
-function headerOf(request: FastifyRequest, name: string): string | undefined {
-  const value = request.headers[name]
-  return typeof value === 'string' && value !== '' ? value : undefined
-}
-
 function acceptsIncomplete(query: unknown): boolean {
   return isObject(query) && query.accepts_incomplete === true
-}
-
-function isObject(value: unknown): value is Record<string, unknown> {
-  return typeof value === 'object' && value !== null && !Array.isArray(value)
 }

@@ -25,7 +25,7 @@ export interface Lifecycle {
   /** What the platform sees of the catalog. */
   catalogOf(platform: string): CatalogPart
   lastOperation(call: Call, polled: Polled, query: LastOperationQuery): Promise<PollAnswer>
-  /** Whether operations are executed: false until the store could be reached for the first time. */
+  /** Whether operations are executed: not before the store could be reached for the first time, nor while stopping. */
   readonly ready: boolean
 }
 
@@ -60,7 +60,7 @@ export const operations = fp<OperationsPluginOptions>(
       providers: new Map(providers.map((provider) => [provider.name, provider]))
     })
     const closing = new AbortController()
-    let ready = false
+    let begun = false
     app.decorate('osbLifecycle', {
       instances: new Instances(engine),
       bindings: new Bindings(engine),
@@ -68,13 +68,13 @@ export const operations = fp<OperationsPluginOptions>(
       lastOperation: (call: Call, polled: Polled, query: LastOperationQuery) =>
         lastOperation({ store, deleted: deletedLastOperation }, call, { polled, query }),
       get ready() {
-        return ready
+        return begun && !closing.signal.aborted
       }
     })
     const begin = async () => {
       await prepare()
       await engine.begin()
-      ready = true
+      begun = true
     }
     let beginning: Promise<void> = Promise.resolve()
     let ending: Promise<void> = Promise.resolve()

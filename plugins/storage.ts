@@ -7,6 +7,7 @@ import { InProcessRunner } from '../src/runners/in-process.ts'
 import { PgBossRunner } from '../src/runners/pg-boss.ts'
 import { MemoryStore } from '../src/stores/memory.ts'
 import { asUnavailable, migrate, PostgresStore, parseEncryptionKeys, Sealer } from '../src/stores/postgres/index.ts'
+import { observePool } from '../src/telemetry/index.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -74,7 +75,11 @@ export const storage = fp<StorageOptions>(
     }
     const runner = new PgBossRunner({ connection: pool.options, explain: asUnavailable, log: app.log })
     app.decorate('osbStorage', { store, runner, prepare: async () => logApplied(await migrate(pool)) })
-    app.addHook('onClose', () => store.close())
+    const stopObserving = observePool('state', pool)
+    app.addHook('onClose', async () => {
+      stopObserving()
+      await store.close()
+    })
   },
   { name: 'osb-storage', fastify: '5.x' }
 )

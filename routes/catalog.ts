@@ -18,7 +18,7 @@ export const catalogRoutes: FastifyPluginAsync = async (app) => {
     headers: OsbHeaders,
     response: { 200: Catalog, 304: Type.Null({ description: 'Not modified.' }), ...errorResponses }
   }
-  app.get('/v2/catalog', { schema, logLevel: 'warn' }, async (request, reply) => {
+  app.get('/v2/catalog', { schema }, async (request, reply) => {
     const { bytes, etag, lastModified } = app.osbLifecycle.catalogOf(request.osbPlatform)
     reply.header('etag', etag).header('cache-control', CACHE_CONTROL)
     if (lastModified !== undefined) reply.header('last-modified', lastModified.toUTCString())

@@ -34,7 +34,7 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     querystring: HintQuery,
     response: { 200: BindingFetched, ...errorResponses }
   }
-  app.get(path, { schema: fetch, logLevel: 'warn' }, async (request) => bindings.fetch(request.osbCall, request.params))
+  app.get(path, { schema: fetch }, async (request) => bindings.fetch(request.osbCall, request.params))
 
   const unbind = {
     ...documented.unbind,
@@ -53,7 +53,7 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     querystring: LastOperationQuery,
     response: { 200: LastOperation, ...errorResponses }
   }
-  app.get(`${path}/last_operation`, { schema: poll, logLevel: 'warn' }, async (request, reply) => {
+  app.get(`${path}/last_operation`, { schema: poll }, async (request, reply) => {
     const answer = await app.osbLifecycle.lastOperation(request.osbCall, request.params, request.query)
     if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', String(answer.retryAfterSeconds))
     return answer.body

@@ -39,7 +39,7 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
     querystring: HintQuery,
     response: { 200: InstanceFetched, ...errorResponses }
   }
-  app.get('/v2/service_instances/:instance_id', { schema: fetch, logLevel: 'warn' }, async (request) =>
+  app.get('/v2/service_instances/:instance_id', { schema: fetch }, async (request) =>
     instances.fetch(request.osbCall, request.params.instance_id)
   )
 
@@ -72,13 +72,9 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
     querystring: LastOperationQuery,
     response: { 200: LastOperation, ...errorResponses }
   }
-  app.get(
-    '/v2/service_instances/:instance_id/last_operation',
-    { schema: poll, logLevel: 'warn' },
-    async (request, reply) => {
-      const answer = await app.osbLifecycle.lastOperation(request.osbCall, request.params, request.query)
-      if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', String(answer.retryAfterSeconds))
-      return answer.body
-    }
-  )
+  app.get('/v2/service_instances/:instance_id/last_operation', { schema: poll }, async (request, reply) => {
+    const answer = await app.osbLifecycle.lastOperation(request.osbCall, request.params, request.query)
+    if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', String(answer.retryAfterSeconds))
+    return answer.body
+  })
 }

@@ -6,8 +6,10 @@ import { caching } from '../plugins/caching.ts'
 import { documentation } from '../plugins/documentation.ts'
 import { errors } from '../plugins/errors.ts'
 import { identity } from '../plugins/identity.ts'
+import { metrics } from '../plugins/metrics.ts'
 import { operations } from '../plugins/operations.ts'
 import { type StoreOption, storage } from '../plugins/storage.ts'
+import { telemetry } from '../plugins/telemetry.ts'
 import { validation } from '../plugins/validation.ts'
 import { catalogRoutes } from '../routes/catalog.ts'
 import { healthRoutes } from '../routes/health.ts'
@@ -103,8 +105,10 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
     platformRules: rulesOf(options, platforms),
     auditRetentionDays
   })
+  await app.register(metrics, { catalog: current })
 
   await app.register(async (guarded) => {
+    await guarded.register(telemetry)
     await guarded.register(caching)
     await guarded.register(auth, { platforms })
     await guarded.register(apiVersion, { missingStatus: options.missingVersionStatus ?? 412 })

@@ -84,6 +84,11 @@ export const Environment = Type.Object({
   POSTGRESQL_BACKUP_DIRECTORY: Type.Optional(
     Type.String({ description: 'in place of the command: where `pg_dump` writes to, a file for each database' })
   ),
+  LOG_FORMAT: Type.Optional(
+    Type.Union([Type.Literal('json'), Type.Literal('pretty')], {
+      description: 'default: `pretty` on a terminal where pino-pretty is installed, else `json`'
+    })
+  ),
   LOG_LEVEL: Type.Union(
     ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'].map((level) => Type.Literal(level)),
     { default: 'info', description: 'least level that is logged' }

@@ -1,7 +1,8 @@
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import Fastify, { type FastifyInstance, type FastifyServerOptions } from 'fastify'
+import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyServerOptions } from 'fastify'
 import { answerUnknownRoute, sendError } from '../plugins/errors.ts'
+import { RequestLog } from '../plugins/request-log.ts'
 import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
 import { type AuthOption, openServiceBroker, warnOfUnknownNames } from './app.ts'
@@ -10,10 +11,12 @@ import { compareCatalogs, type LoadedCatalog } from './core/catalog/index.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
 import { type KeptCredentials, keptCredentials, keptEncryptionKeys } from './kept-secrets.ts'
+import { loggerOptions } from './log.ts'
 import { packageRoot } from './package-root.ts'
 import { ReloadablePlatforms } from './platforms/index.ts'
 import { postgresqlOptions } from './postgresql-servers.ts'
 import { parseEncryptionKeys } from './stores/postgres/index.ts'
+import { startTelemetry } from './telemetry-sdk/index.ts'
 import { TlsServers, tlsFiles } from './tls.ts'
 
 /** A broker that listens. */
@@ -46,12 +49,16 @@ const DRAIN_MS = 500
 
 /** Spelt out: what is inferred names paths within Fastify that programs which embed the plugin cannot resolve. */
 type ServerOptions = Required<
-  Pick<FastifyServerOptions, 'frameworkErrors' | 'routerOptions' | 'requestTimeout' | 'return503OnClosing'>
+  Pick<
+    FastifyServerOptions,
+    'frameworkErrors' | 'routerOptions' | 'requestTimeout' | 'logController' | 'return503OnClosing'
+  >
 >
 
 /**
  * What a Fastify server needs for the broker's answers to be complete: errors that skip every hook, such as a bad percent
- * escape, are shaped too, and ids may be as long as we take them. For hosts that embed the plugin in an app of theirs.
+ * escape, are shaped too, ids may be as long as we take them, and polls are logged at `debug`. For hosts that embed the
+ * plugin in an app of theirs.
  */
 export const serverOptions: ServerOptions = {
   frameworkErrors: (error, request, reply) => {
@@ -59,6 +66,7 @@ export const serverOptions: ServerOptions = {
   },
   routerOptions: { maxParamLength: MAX_ID_LENGTH * 4 },
   requestTimeout: REQUEST_TIMEOUT_MS,
+  logController: new RequestLog(),
   // While the broker hands over to another replica, what still reaches it is served.
   return503OnClosing: false
 }
@@ -73,9 +81,10 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
   const tls = tlsFrom(config)
   const embedded = config.BROKER_STORAGE === 'embedded'
   const kept = embedded && platforms === undefined ? await keptCredentials(config.BROKER_DATA_DIR) : undefined
-  const app = Fastify({ ...serverOptions, ...connectionsFrom(config, tls), logger: { level: config.LOG_LEVEL } })
+  const logger = await loggerOptions(config, process.stdout.isTTY)
+  const app = Fastify({ ...serverOptions, ...connectionsFrom(config, tls), logger })
+  const stopTelemetry = await startTelemetry(process.env, app.log)
   const postgres = embedded ? await startPostgres(config, app) : undefined
-  app.addHook('preClose', () => sleep(DRAIN_MS))
   app.addHook('onListen', async () => tls?.follow(app.log))
   app.addHook('onClose', async () => tls?.stop())
   app.setNotFoundHandler(answerUnknownRoute)
@@ -95,6 +104,8 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       syncDeadlineMs: config.BROKER_SYNC_DEADLINE_MS,
       auditRetentionDays: config.BROKER_AUDIT_RETENTION_DAYS
     })
+    // After the broker: it has said that it is not ready, and takes no more operations, while the server still answers.
+    await app.register(drain)
     const url = await listen(app, config)
     return {
       app,
@@ -104,12 +115,16 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       platforms,
       reload: () => reload(app, catalog),
       warnOfUnknownNames: () => platforms && warnOfUnknownNames(app.log, platforms, catalog),
-      stop: () => stop(app, postgres)
+      stop: () => stop({ app, postgres, stopTelemetry })
     }
   } catch (error) {
-    await stop(app, postgres)
+    await stop({ app, postgres, stopTelemetry })
     throw error
   }
+}
+
+const drain: FastifyPluginAsync = async (app) => {
+  app.addHook('preClose', () => sleep(DRAIN_MS))
 }
 
 /** Loads the catalog again, and says what that changes for those who know the old one. */
@@ -167,11 +182,17 @@ function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
 
-async function stop(app: FastifyInstance, postgres: EmbeddedPostgres | undefined): Promise<void> {
+interface Parts {
+  readonly app: FastifyInstance
+  readonly postgres: EmbeddedPostgres | undefined
+  readonly stopTelemetry: () => Promise<void>
+}
+
+async function stop({ app, postgres, stopTelemetry }: Parts): Promise<void> {
   try {
     await app.close()
   } finally {
-    await postgres?.stop()
+    await Promise.all([postgres?.stop(), stopTelemetry()])
   }
 }
 

@@ -10,6 +10,7 @@ import { test } from 'node:test'
 const ranks: Record<string, number> = {
   schemas: 0,
   'src/package-root': 0,
+  'src/telemetry': 0,
   'src/client': 1,
   'src/core': 1,
   'src/conformance': 2,
@@ -17,12 +18,14 @@ const ranks: Record<string, number> = {
   'src/embedded-postgres': 2,
   'src/kept-secrets': 2,
   'src/platforms': 2,
+  'src/log': 3,
   'src/postgresql-servers': 3,
   'src/tls': 3,
   'src/providers': 2,
   'src/runners': 2,
   'src/stores': 2,
   'src/testing': 2,
+  'src/telemetry-sdk': 3,
   plugins: 3,
   routes: 4,
   'src/app': 5,
@@ -34,7 +37,9 @@ const ranks: Record<string, number> = {
 const roots = ['src', 'plugins', 'routes', 'schemas']
 const maxLines = 300
 const badName = /^utils?\.ts$|manager|helper/i
-const keptOutOfCore = /^(fastify|fastify-plugin|@fastify\/.*|pg|pg-boss)(\/|$)/
+const keptOutOfCore = /^(fastify|fastify-plugin|@fastify\/.*|pg|pg-boss|@opentelemetry\/.*)(\/|$)/
+/** The SDK of OpenTelemetry is one part's: the rest, and whoever embeds the broker, knows its API alone. */
+const sdk = /^@opentelemetry\/(?!api$)/
 
 /** Source text by path from the root of the repository. */
 type Sources = Record<string, string>
@@ -89,6 +94,9 @@ const violations: [string, string, string, RegExp][] = [
   ['fastify in core', 'src/core/a.ts', "import type { FastifyInstance } from 'fastify'", /may not use/],
   ['pg-boss in core', 'src/core/a.ts', "import PgBoss from 'pg-boss'", /may not use/],
   ['a library in schemas', 'schemas/a.ts', "import { Ajv } from 'ajv'", /may not use/],
+  ['OpenTelemetry in core', 'src/core/a.ts', "import { trace } from '@opentelemetry/api'", /may not use/],
+  ['its SDK in a plugin', 'plugins/a.ts', "import { Tracer } from '@opentelemetry/sdk-trace'", /may not use/],
+  ['a library in telemetry', 'src/telemetry/a.ts', "import { Pool } from 'pg'", /may not use/],
   ['a default export', 'src/app.ts', 'export default function app() {}', /default export/],
   ['a renamed default export', 'src/app.ts', 'const a = 1\nexport { a as default }', /default export/],
   ['a file too long', 'src/app.ts', 'export {}\n'.repeat(maxLines + 1), /lines/],
@@ -152,8 +160,7 @@ function importFaults(file: string, specifier: string): string[] {
   const part = partOf(file)
   if (part === undefined) return []
   if (!specifier.startsWith('.')) {
-    const allowed = part === 'schemas' ? specifier === '@sinclair/typebox' : !keptOutOfCore.test(specifier)
-    return allowed || ranks[part] === undefined || ranks[part] > 1 ? [] : [`${file}: ${part} may not use ${specifier}`]
+    return mayUse(part, specifier) ? [] : [`${file}: ${part} may not use ${specifier}`]
   }
   if (!specifier.endsWith('.ts')) return [`${file} imports ${specifier} without .ts`]
   const target = targetOf(file, specifier)
@@ -162,6 +169,13 @@ function importFaults(file: string, specifier: string): string[] {
   if (targetPart === undefined || targetPart === part) return []
   const above = (ranks[targetPart] ?? 0) >= (ranks[part] ?? 0)
   return above ? [`${file}: ${part} may not import ${targetPart} (${specifier})`] : []
+}
+
+function mayUse(part: string, specifier: string): boolean {
+  if (sdk.test(specifier)) return part === 'src/telemetry-sdk'
+  if (part === 'schemas') return specifier === '@sinclair/typebox'
+  if (part === 'src/telemetry') return specifier === '@opentelemetry/api'
+  return (ranks[part] ?? 0) > 1 || !keptOutOfCore.test(specifier)
 }
 
 /** The entry of `ranks` a file belongs to: `src/app.ts` and everything under `src/app/` to `src/app`. */

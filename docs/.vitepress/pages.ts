@@ -33,6 +33,7 @@ export const sections: readonly Section[] = [
       { text: 'Day by day', link: '/operating' },
       { text: 'Operations and guarantees', link: '/operations' },
       { text: 'Audit', link: '/audit' },
+      { text: 'Observability', link: '/observability' },
       { text: 'Upgrading', link: '/upgrading' }
     ]
   },

@@ -1,4 +1,7 @@
+import { errorType, inSpan, markFailed, type Span, traceIdOf } from '../telemetry/index.ts'
+import { userOf } from './call.ts'
 import { BrokerError } from './errors.ts'
+import { OperationMeters } from './operation-meters.ts'
 import { perform, type Stage } from './perform.ts'
 import { StaleAttempt, type TaskLog, Unavailable } from './provider.ts'
 import { type Claim, type Finish, LEASE_MS, type OperationRecord } from './store.ts'
@@ -34,6 +37,7 @@ export class Attempts {
   readonly #stage: Stage
   readonly #log: TaskLog
   readonly #running = new Map<string, { controller: AbortController; background: () => boolean }>()
+  readonly meters = new OperationMeters()
 
   constructor(stage: Stage, log: TaskLog) {
     this.#stage = stage
@@ -48,6 +52,13 @@ export class Attempts {
     this.#running.get(operationId)?.controller.abort(abortReasons.halted)
   }
 
+  /** Ends an operation and writes its outcome. `false`: the claim is lost, nothing was written. */
+  async finish({ operation, claim }: Held, finish: Finish): Promise<boolean> {
+    const written = await this.#stage.store.finish(claim, finish)
+    if (written) this.meters.ended(operation, finish.state)
+    return written
+  }
+
   /** Aborts what no request waits for; requests come to their own end. */
   abortBackground(): void {
     for (const { controller, background } of this.#running.values()) {
@@ -59,14 +70,27 @@ export class Attempts {
    * Calls the provider once and keeps the claim alive meanwhile. Never throws.
    * @param background whether the attempt is to be aborted when the process stops
    */
-  async run({ operation, claim }: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
+  async run(held: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
+    const { operation } = held
+    return inSpan(`operation ${operation.kind}`, spanAttributes(operation), async (span) => {
+      const end = await this.#run(held, controller, background)
+      this.meters.attempted(operation, end.kind)
+      tellEnd(span, end)
+      return end
+    })
+  }
+
+  async #run({ operation, claim }: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
     const log = operationLog(this.#log, operation)
     const { signal } = controller
     log.info({ attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} begins`)
     this.#running.set(operation.operationId, { controller, background })
     const alive = setInterval(() => void this.#keepAlive(claim, controller, log), LEASE_MS / 3)
     try {
-      return { kind: 'succeeded', finish: await perform(this.#stage, { operation, claim, signal, log }) }
+      return {
+        kind: 'succeeded',
+        finish: await perform(this.#stage, { operation, claim, signal, log, meters: this.meters })
+      }
     } catch (error) {
       if (error instanceof StaleAttempt || isLoss(signal.reason)) return { kind: 'lost' }
       if (error instanceof BrokerError) return { kind: 'rejected', error }
@@ -93,14 +117,34 @@ function isLoss(reason: unknown): boolean {
   return reason === abortReasons.halted || reason === abortReasons.lost
 }
 
+function spanAttributes(operation: OperationRecord) {
+  return {
+    'osb.operation.id': operation.operationId,
+    'osb.operation.kind': operation.kind,
+    'osb.operation.attempt': operation.attempt,
+    'osb.platform': operation.platform,
+    'osb.instance.id': operation.instanceId,
+    ...(operation.bindingId === undefined ? {} : { 'osb.binding.id': operation.bindingId })
+  }
+}
+
+function tellEnd(span: Span, end: AttemptEnd): void {
+  span.setAttribute('osb.attempt.outcome', end.kind)
+  if (end.kind === 'failed' || end.kind === 'rejected') markFailed(span, errorType(end.error))
+}
+
 /** A log whose every line names the operation and its resource. */
 export function operationLog(log: TaskLog, operation: OperationRecord): TaskLog {
+  const user = userOf(operation.originatingIdentity)
+  const traceId = traceIdOf(operation.traceContext)
   const ids = {
     operation: operation.operationId,
     platform: operation.platform,
     instance: operation.instanceId,
     ...(operation.bindingId === undefined ? {} : { binding: operation.bindingId }),
-    ...(operation.requestIdentity === undefined ? {} : { requestIdentity: operation.requestIdentity })
+    ...(operation.requestIdentity === undefined ? {} : { requestIdentity: operation.requestIdentity }),
+    ...(user === undefined ? {} : { user }),
+    ...(traceId === undefined ? {} : { trace_id: traceId })
   }
   return {
     debug: (fields, message) => log.debug({ ...ids, ...fields }, message),

@@ -10,6 +10,17 @@ export interface Call {
   /** spec: Request Identity. */
   readonly requestIdentity?: string
   readonly log: TaskLog
+  /** Called with the operation that the request started or joined, for what is told about the request. */
+  readonly follow?: (operationId: string) => void
+}
+
+/** So much of a name is logged. */
+const USER_CHARACTERS = 200
+
+/** Who asks, as the platform calls them: Cloud Foundry a `user_id`, Kubernetes a `username` (OSB profile). */
+export function userOf(identity: OriginatingIdentity | undefined): string | undefined {
+  const user = identity?.value.user_id ?? identity?.value.username
+  return typeof user === 'string' ? user.slice(0, USER_CHARACTERS) : undefined
 }
 
 /**

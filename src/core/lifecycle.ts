@@ -64,6 +64,7 @@ export async function startAndRun(
     throw refusals.quotaUsedUp(operation.kind, takesPlaceOf.plan.name, quota.instances)
   }
   if (result !== 'started') return 'again'
+  call.follow?.(operation.operationId)
   if (operation.async) return { kind: 'accepted', operation: operation.operationId }
   const end = await runSync(operations, operation, {
     acceptsIncomplete: call.acceptsIncomplete && manner.pollable !== false,
@@ -88,6 +89,7 @@ export async function join(
   call: Call,
   unfinished: OperationRecord
 ): Promise<{ kind: 'accepted'; operation: string } | { kind: 'ended' }> {
+  call.follow?.(unfinished.operationId)
   if (call.acceptsIncomplete) return { kind: 'accepted', operation: unfinished.operationId }
   const ended = await operations.wait(unfinished.operationId)
   if (ended?.state === 'succeeded') return { kind: 'ended' }

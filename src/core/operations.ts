@@ -1,5 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { inTrace, traceContext } from '../telemetry/index.ts'
 import { type AttemptEnd, Attempts, abortReasons, type Held, heldOf, operationLog } from './attempt.ts'
 import { BrokerError, refusals } from './errors.ts'
 import type { Stage } from './perform.ts'
@@ -116,6 +117,7 @@ export class Operations {
   newOperation(fields: NewOperation): OperationRecord {
     const { maximumSeconds = DEFAULT_MAXIMUM_SECONDS, ...rest } = fields
     const now = Date.now()
+    const trace = traceContext()
     // A request is the worker of its operation from the start, unless a halted one has to let go first.
     const claimed = !fields.async && fields.halts === undefined
     return {
@@ -125,15 +127,19 @@ export class Operations {
       attempt: claimed ? 1 : 0,
       deadline: new Date(now + (fields.async ? maximumSeconds * 1000 : this.options.syncDeadlineMs)),
       createdAt: new Date(now),
+      ...(trace === undefined ? {} : { traceContext: trace }),
       ...(claimed ? { startedAt: new Date(now), leaseUntil: new Date(now + LEASE_MS) } : {}),
       ...rest
     }
   }
 
-  start(start: Start): Promise<StartResult> {
+  async start(start: Start): Promise<StartResult> {
     const { store, runner } = this.options
+    const { kind, halts, async: inBackground } = start.operation
     // The request executes a synchronous operation itself.
-    return store.start(start, start.operation.async ? runner.enqueue : async () => {})
+    const result = await store.start(start, inBackground ? runner.enqueue : async () => {})
+    if (result === 'started' && halts !== undefined) this.attempts.meters.halted(kind)
+    return result
   }
 
   /** Waits until an operation that another request started has ended, but not longer than a request may last. */
@@ -153,20 +159,24 @@ export class Operations {
     const claimed = await this.options.store.claim(operationId)
     if (claimed.kind === 'held') return 'held'
     if (claimed.kind === 'finished') return 'done'
-    const held = heldOf(claimed.operation)
+    return inTrace(claimed.operation.traceContext, () => this.#executeHeld(heldOf(claimed.operation), signal))
+  }
+
+  async #executeHeld(held: Held, signal: AbortSignal): Promise<Execution> {
+    const { operation } = held
     if (this.#stopping || signal.aborted) {
       // It came while the claim was under way: nobody would abort this attempt any more.
       await this.options.store.release(held.claim)
       return 'handed-back'
     }
-    if (!claimed.operation.async) {
+    if (!operation.async) {
       await this.undo.undo(held, refusals.unavailable('The broker stopped while it worked on this.'))
       return 'done'
     }
     const controller = new AbortController()
     const onAbort = () => controller.abort(abortReasons.stopping)
     signal.addEventListener('abort', onAbort, { once: true })
-    const overtime = setTimeout(() => controller.abort(abortReasons.overtime), msUntil(claimed.operation.deadline))
+    const overtime = setTimeout(() => controller.abort(abortReasons.overtime), msUntil(operation.deadline))
     try {
       return await this.settle(held, await this.attempts.run(held, controller, () => true))
     } finally {
@@ -181,7 +191,7 @@ export class Operations {
     const { operation, claim } = held
     const line = operationLog(log, operation)
     if (end.kind === 'succeeded') {
-      const written = await store.finish(claim, end.finish)
+      const written = await this.attempts.finish(held, end.finish)
       if (written) line.info({}, `${operation.kind} succeeded`)
       if (written) return 'done'
     }
@@ -262,8 +272,9 @@ export class Operations {
     this.sweep().catch((error: unknown) => this.options.log.warn({ err: error }, 'a sweep failed; it is tried again'))
   }
 
-  async #fail({ operation, claim }: Held, error: BrokerError): Promise<void> {
-    const written = await this.options.store.finish(claim, failedFinish(operation, error))
+  async #fail(held: Held, error: BrokerError): Promise<void> {
+    const { operation, claim } = held
+    const written = await this.attempts.finish(held, failedFinish(operation, error))
     if (written) operationLog(this.options.log, operation).warn({ err: error }, `${operation.kind} failed`)
     else await this.options.store.release(claim)
   }

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../schemas/common.ts'
 import type { CatalogPlan, LoadedCatalog } from './catalog/index.ts'
+import type { OperationMeters } from './operation-meters.ts'
 import {
   type BindTask,
   type Provisioned,
@@ -7,7 +8,9 @@ import {
   type RemovalTask,
   type ServiceProvider,
   type Task,
-  type TaskLog
+  type TaskLog,
+  type UnbindTask,
+  type UpdateTask
 } from './provider.ts'
 import { permittedBinding, permittedInstance } from './results.ts'
 import { sameJson } from './same.ts'
@@ -27,6 +30,7 @@ export interface Attempt {
   readonly claim: Claim
   readonly signal: AbortSignal
   readonly log: TaskLog
+  readonly meters: OperationMeters
 }
 
 /** Calls the provider for one attempt and says what its success writes. Throws what the provider throws. */
@@ -50,11 +54,9 @@ export async function perform(stage: Stage, attempt: Attempt): Promise<Finish> {
 
 async function performProvision(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
   const entry = planOf(stage, instance.serviceId, instance.planId)
-  const result = await providerOf(stage, instance).provision({
-    ...baseTask(stage, attempt, instance),
-    ...catalogPart(entry),
-    parameters: instance.parameters
-  })
+  const provider = providerOf(stage, instance)
+  const task = { ...baseTask(stage, attempt, instance), ...catalogPart(entry), parameters: instance.parameters }
+  const result = await attempt.meters.call(provider.name, 'provision', () => provider.provision(task))
   const fields = await provisionedFields(stage, attempt, result)
   // Told when the provision was accepted; the answer of a synchronous one has it from here.
   const { dashboardUrl } = instance
@@ -76,14 +78,16 @@ async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceR
     sameJson(target.parameters, instance.parameters) &&
     !attempt.operation.internal
   if (contextAlone) return { state: 'succeeded', instance: { context: target.context } }
-  if (provider.update === undefined) throw new Rejected(422, 'This service does not support updates.')
-  const result = await provider.update({
+  const { update } = provider
+  if (update === undefined) throw new Rejected(422, 'This service does not support updates.')
+  const task: UpdateTask = {
     ...baseTask(stage, attempt, instance),
     ...catalogPart(entry),
     context: target.context,
     parameters: target.parameters,
     previous: { plan: before?.plan, options: before?.options ?? {}, parameters: instance.parameters }
-  })
+  }
+  const result = await attempt.meters.call(provider.name, 'update', () => update.call(provider, task))
   const fields = await provisionedFields(stage, attempt, result)
   return {
     state: 'succeeded',
@@ -103,11 +107,13 @@ async function performDeprovision(stage: Stage, attempt: Attempt, instance: Inst
     await unbind(stage, attempt, instance, binding)
     await stage.store.removeBinding(attempt.claim, binding.bindingId)
   }
-  await providerOf(stage, instance).deprovision({
+  const provider = providerOf(stage, instance)
+  const task: RemovalTask = {
     ...baseTask(stage, attempt, instance),
     ...removalPart(stage, instance),
     parameters: instance.parameters
-  })
+  }
+  await attempt.meters.call(provider.name, 'deprovision', () => provider.deprovision(task))
   return { state: 'succeeded', instance: 'remove' }
 }
 
@@ -116,7 +122,8 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
   if (binding === undefined) return { state: 'succeeded' }
   const entry = planOf(stage, binding.serviceId, binding.planId)
   const provider = providerOf(stage, instance)
-  if (provider.bind === undefined) throw new Rejected(400, 'This service has no bindings.')
+  const { bind } = provider
+  if (bind === undefined) throw new Rejected(400, 'This service has no bindings.')
   const task: BindTask = {
     ...bindingTask(stage, attempt, binding),
     ...catalogPart(entry),
@@ -128,7 +135,7 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
     predecessor: await predecessorOf(stage, binding),
     endpoints: entry.endpoints
   }
-  const bound = await provider.bind(task)
+  const bound = await attempt.meters.call(provider.name, 'bind', () => bind.call(provider, task))
   const { state } = bound
   const reply = await permitted(task, state, () => permittedBinding(entry, bound))
   const expiresAt = reply.metadata?.expires_at
@@ -153,13 +160,17 @@ async function performUnbind(stage: Stage, attempt: Attempt, instance: InstanceR
 }
 
 async function unbind(stage: Stage, attempt: Attempt, instance: InstanceRecord, binding: BindingRecord): Promise<void> {
-  await providerOf(stage, instance).unbind?.({
+  const provider = providerOf(stage, instance)
+  const { unbind: revoke } = provider
+  if (revoke === undefined) return
+  const task: UnbindTask = {
     ...bindingTask(stage, attempt, binding),
     ...removalPart(stage, binding),
     bindingId: binding.bindingId,
     parameters: binding.parameters,
     instance: { state: instance.state, parameters: instance.parameters }
-  })
+  }
+  await attempt.meters.call(provider.name, 'unbind', () => revoke.call(provider, task))
 }
 
 /** What every task has, whatever it is about. `saveState` writes where the operation's resource is. */

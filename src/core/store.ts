@@ -2,6 +2,7 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { OperationState } from '../../schemas/last-operation.ts'
 import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { ServiceInstanceMetadata } from '../../schemas/service-instance.ts'
+import type { Census } from './census.ts'
 import type { OriginatingIdentity } from './provider.ts'
 
 /*
@@ -125,6 +126,8 @@ export interface OperationRecord {
   deadline: Date
   originatingIdentity?: OriginatingIdentity
   requestIdentity?: string
+  /** W3C `traceparent` of the request: whoever works on the operation goes on with its trace. */
+  traceContext?: string
   createdAt: Date
   startedAt?: Date
   finishedAt?: Date
@@ -277,6 +280,8 @@ export interface Store {
   /** Calls the listener with the id of each operation that was halted, within about a second. Returns the way to stop. */
   onHalt(listener: (operationId: string) => void): () => void
 
+  /** How much there is of what; for metrics. */
+  census(): Promise<Census>
   /** Throws when the store cannot work at the moment. */
   health(): Promise<void>
   close(): Promise<void>

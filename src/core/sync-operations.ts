@@ -71,7 +71,7 @@ class SyncRun {
   async answer(end: AttemptEnd): Promise<SyncEnd> {
     const { store } = this.#operations.options
     const { claim } = this.#held
-    if (end.kind === 'succeeded' && (await store.finish(claim, end.finish))) return end
+    if (end.kind === 'succeeded' && (await this.#operations.attempts.finish(this.#held, end.finish))) return end
     if (end.kind === 'succeeded' || end.kind === 'lost') {
       // A delete halted it, and takes care of what there is.
       await store.release(claim)

@@ -31,13 +31,14 @@ export class Undo {
   }
 
   /** Ends the operation `failed`, and removes or restores in the background what it had begun. */
-  async undo({ operation, claim }: Held, error: BrokerError): Promise<void> {
+  async undo(held: Held, error: BrokerError): Promise<void> {
+    const { operation, claim } = held
     const { store } = this.#operations.options
     const finish = failedFinish(operation, error)
     const begun = await this.#begun(operation)
     if (operation.kind === 'provision' && !begun) finish.instance = 'remove'
     if (operation.kind === 'bind' && !begun) finish.binding = 'remove'
-    if (!(await store.finish(claim, finish))) {
+    if (!(await this.#operations.attempts.finish(held, finish))) {
       await store.release(claim)
       return
     }

@@ -1,3 +1,4 @@
+import type { Census, OperationCount, ResourceCount } from '../core/census.ts'
 import type {
   BindingRecord,
   InstancePatch,
@@ -114,9 +115,39 @@ export class MemoryTables {
     return bindings
   }
 
+  census(): Census {
+    const waiting = ({ leaseUntil }: OperationRecord) => leaseUntil === undefined || leaseUntil <= this.#now()
+    const operations = new Map<string, OperationCount>()
+    let waitingSince: Date | undefined
+    for (const operation of this.unfinished.values()) {
+      count(operations, { kind: operation.kind, waiting: waiting(operation) })
+      const { createdAt } = operation
+      if (waiting(operation) && (waitingSince === undefined || createdAt < waitingSince)) waitingSince = createdAt
+    }
+    const bindings = [...this.bindings.values()].flatMap((ofInstance) => [...ofInstance.values()])
+    return {
+      operations: [...operations.values()],
+      ...(waitingSince === undefined ? {} : { waitingSince: new Date(waitingSince) }),
+      instances: countPlans(this.instances.values()),
+      bindings: countPlans(bindings)
+    }
+  }
+
   nextLease(): Date {
     return new Date(this.#now().getTime() + this.#leaseMs)
   }
+}
+
+function countPlans(records: Iterable<InstanceRecord | BindingRecord>): ResourceCount[] {
+  const counts = new Map<string, ResourceCount>()
+  for (const { serviceId, planId, status } of records) count(counts, { serviceId, planId, status })
+  return [...counts.values()]
+}
+
+/** Counts one more of what has these labels. */
+function count<Labels extends object>(counts: Map<string, Labels & { count: number }>, labels: Labels): void {
+  const key = JSON.stringify(labels)
+  counts.set(key, { ...labels, count: (counts.get(key)?.count ?? 0) + 1 })
 }
 
 export function resourceKey({ instanceId, bindingId }: { instanceId: string; bindingId?: string | undefined }): string {

@@ -1,4 +1,5 @@
 import type { JsonObject } from '../../schemas/common.ts'
+import type { Census } from '../core/census.ts'
 import { StaleAttempt } from '../core/provider.ts'
 import {
   type BindingRecord,
@@ -221,6 +222,10 @@ export class MemoryStore implements Store {
     return () => {
       this.#listeners.delete(entry)
     }
+  }
+
+  async census(): Promise<Census> {
+    return this.#tables.census()
   }
 
   async health(): Promise<void> {}

@@ -6,7 +6,7 @@ import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded
 import { freePort, Replica } from './replicas.ts'
 
 export const serviceId = 'chaos-service'
-export const plans = { small: 'chaos-small', large: 'chaos-large', slow: 'chaos-slow' } as const
+export const plans = { small: 'chaos-small', large: 'chaos-large', slow: 'chaos-slow', brief: 'chaos-brief' } as const
 export const exampleServiceId = 'chaos-example'
 
 const catalog = {
@@ -39,6 +39,12 @@ const catalog = {
           name: 'slow',
           description: 'slow',
           'x-broker': { mode: 'async', options: { delay_ms: 4_000 } }
+        },
+        {
+          id: plans.brief,
+          name: 'brief',
+          description: 'brief',
+          'x-broker': { mode: 'async', options: { delay_ms: 1_000 } }
         }
       ]
     }
@@ -56,8 +62,15 @@ export interface Scene {
   close(options: { keep: boolean }): Promise<void>
 }
 
-/** @param settings of the server; default: fsync and all else as in production */
-export async function openScene(count: number, settings: Record<string, string> = {}): Promise<Scene> {
+/**
+ * @param settings of the server; default: fsync and all else as in production
+ * @param variables further ones of each replica's environment
+ */
+export async function openScene(
+  count: number,
+  settings: Record<string, string> = {},
+  variables: (index: number) => Record<string, string> = () => ({})
+): Promise<Scene> {
   const folder = await mkdtemp(join(tmpdir(), 'osb-chaos-'))
   const postgres = await startEmbeddedPostgres({
     dataDir: join(folder, 'postgresql'),
@@ -76,11 +89,13 @@ export async function openScene(count: number, settings: Record<string, string> 
     BROKER_USERNAME: 'chaos',
     BROKER_PASSWORD: password,
     BROKER_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
-    LOG_LEVEL: 'info'
+    // Says of each request that it came in: what is never answered can be found so
+    LOG_LEVEL: 'debug'
   }
   const replicas: Replica[] = []
-  for (let index = 1; index <= count; index += 1) {
-    replicas.push(new Replica(`replica-${index}`, await freePort(), { environment, folder }))
+  for (let index = 0; index < count; index += 1) {
+    const options = { environment: { ...environment, ...variables(index) }, folder }
+    replicas.push(new Replica(`replica-${index + 1}`, await freePort(), options))
   }
   await Promise.all(replicas.map((replica) => replica.start()))
   return {

@@ -1,7 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import type { Pool } from 'pg'
 import { codeOf, ServerUnfit } from './faults.ts'
 import { quoteIdentifier } from './quoting.ts'
+import type { Query } from './statement.ts'
 
 /** Group of all bindings' logins: the handle for one line in pg_hba.conf. */
 export const TENANTS = 'osb_tenant'
@@ -41,10 +41,10 @@ interface Facts {
  * Prepares the server for tenants: repeatable, and safe while other replicas do the same.
  * @throws {ServerUnfit} when the server is too old or the admin's rights do not suffice
  */
-export async function bootstrap(pool: Pool, stateDatabase: string | undefined): Promise<ServerFacts> {
+export async function bootstrap(query: Query, stateDatabase: string | undefined): Promise<ServerFacts> {
   for (let tries = 1; ; tries++) {
     try {
-      return await prepare(pool, stateDatabase)
+      return await prepare(query, stateDatabase)
     } catch (error) {
       // Another replica changed the same catalog row ("tuple concurrently updated"): all is idempotent, so once more
       if (tries === TRIES || !RACES.has(codeOf(error) ?? '')) throw error
@@ -53,18 +53,17 @@ export async function bootstrap(pool: Pool, stateDatabase: string | undefined): 
   }
 }
 
-async function prepare(pool: Pool, stateDatabase: string | undefined): Promise<ServerFacts> {
-  const { rows } = await pool.query<Facts>(
+async function prepare(query: Query, stateDatabase: string | undefined): Promise<ServerFacts> {
+  const [facts] = await query<Facts>(
     `SELECT current_setting('server_version_num')::int AS version, current_setting('server_version') AS version_text,
             rolsuper AS superuser, rolsuper OR (rolcreatedb AND rolcreaterole) AS may_create,
             current_setting('ssl')::bool AS tls
      FROM pg_roles WHERE rolname = current_user`
   )
-  const [facts] = rows
   if (facts === undefined) throw new ServerUnfit('The PostgreSQL server does not know the admin it let in.')
   refuseUnfit(facts)
-  await createTenants(pool, facts)
-  await closeToTenants(pool, stateDatabase)
+  await createTenants(query, facts)
+  await closeToTenants(query, stateDatabase)
   return { tls: facts.tls, superuser: facts.superuser, version: facts.version }
 }
 
@@ -81,14 +80,13 @@ export function refuseUnfit({ version, version_text, may_create }: Omit<Facts, '
   }
 }
 
-async function createTenants(pool: Pool, { superuser, version }: Facts): Promise<void> {
-  const { rows } = await pool.query<{ admin: boolean }>(
+async function createTenants(query: Query, { superuser, version }: Facts): Promise<void> {
+  const [tenants] = await query<{ admin: boolean }>(
     `SELECT pg_has_role(current_user, oid, 'MEMBER WITH ADMIN OPTION') AS admin FROM pg_roles WHERE rolname = $1`,
     [TENANTS]
   )
-  const [tenants] = rows
   if (tenants === undefined) {
-    await pool.query(`CREATE ROLE ${quoteIdentifier(TENANTS)} NOLOGIN`)
+    await query(`CREATE ROLE ${quoteIdentifier(TENANTS)} NOLOGIN`)
   } else if (version >= 160000 && !superuser && !tenants.admin) {
     throw new ServerUnfit(`The PostgreSQL admin needs ADMIN OPTION on the role ${TENANTS}, which somebody else made.`)
   }
@@ -98,8 +96,8 @@ async function createTenants(pool: Pool, { superuser, version }: Facts): Promise
  * Keeps tenants out of the databases that are not theirs, where we may: a managed server's operator has to do it
  * (`docs/postgresql.md`). PUBLIC may connect to every database by default.
  */
-async function closeToTenants(pool: Pool, stateDatabase: string | undefined): Promise<void> {
-  const { rows } = await pool.query<{ statement: string }>(
+async function closeToTenants(query: Query, stateDatabase: string | undefined): Promise<void> {
+  const rows = await query<{ statement: string }>(
     `SELECT format('REVOKE CONNECT, TEMPORARY ON DATABASE %I FROM PUBLIC', datname) AS statement
      FROM pg_database
      WHERE (datname IN ('postgres', 'template1', current_database()) OR datname = $1)
@@ -108,5 +106,5 @@ async function closeToTenants(pool: Pool, stateDatabase: string | undefined): Pr
                    WHERE grantee = 0 AND privilege_type IN ('CONNECT', 'TEMPORARY'))`,
     [stateDatabase ?? null]
   )
-  for (const { statement } of rows) await pool.query(statement)
+  for (const { statement } of rows) await query(statement)
 }

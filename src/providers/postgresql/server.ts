@@ -1,9 +1,11 @@
 import { Client, Pool, type PoolClient, type QueryResultRow } from 'pg'
+import { observePool } from '../../telemetry/index.ts'
 import { AdminUrl } from './admin-url.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
+import { type Query, Statements } from './statement.ts'
 
 /**
  * Startup options beat ALTER DATABASE and ALTER ROLE SET, so nothing a tenant can reach changes what our statements
@@ -25,12 +27,15 @@ const MAX_MAINTENANCE_CONNECTIONS = 8
 export class AdminServer {
   readonly name: string
   readonly options: PostgresqlServer
+  readonly #statements: Statements
   #pool: Pool | undefined
+  #stopObserving: (() => void) | undefined
   #facts: Promise<ServerFacts> | undefined
 
   constructor(options: PostgresqlServer, name = DEFAULT_SERVER) {
     this.name = name
     this.options = options
+    this.#statements = new Statements(name)
   }
 
   /** Startup options that make a session the admin's, as libpq takes them (`PGOPTIONS`). */
@@ -49,7 +54,7 @@ export class AdminServer {
    * @throws {ServerUnfit} when it is too old or the admin's rights do not suffice
    */
   async ready(): Promise<ServerFacts> {
-    this.#facts ??= bootstrap(this.#openPool(), this.options.stateDatabase)
+    this.#facts ??= bootstrap(this.#query, this.options.stateDatabase)
     const facts = this.#facts
     try {
       return await facts
@@ -61,12 +66,12 @@ export class AdminServer {
 
   /** @throws when the server does not answer */
   async ping(): Promise<void> {
-    await this.#openPool().query('SELECT 1')
+    await this.#query('SELECT 1')
   }
 
   /** Rows of a query that belongs to no task. */
   async read<Row extends QueryResultRow>(sql: string, values: readonly unknown[] = []): Promise<Row[]> {
-    return (await this.#openPool().query<Row>(sql, [...values])).rows
+    return this.#query<Row>(sql, values)
   }
 
   /** How many databases of instances there are. */
@@ -82,8 +87,9 @@ export class AdminServer {
   async openMaintenance(work: Work): Promise<Session> {
     work.signal.throwIfAborted()
     const client = await checkOut(this.#openPool(), work.signal)
-    return new Session(work, client, async (broken, pid) => {
-      if (!broken && (await renamed(client))) return client.release()
+    const query = this.#statements.on(client)
+    return new Session(work, query, async (broken, pid) => {
+      if (!broken && (await renamed(query))) return client.release()
       client.release(true)
       if (work.signal.aborted) await this.#terminate(work, pid)
     }).open()
@@ -96,7 +102,7 @@ export class AdminServer {
       options: `${this.startupOptions} ${asOptions(LIMITS)}`,
       application_name: work.applicationName
     })
-    return new Session(work, client, async (_broken, pid) => {
+    return new Session(work, this.#statements.on(client), async (_broken, pid) => {
       await client.end()
       if (work.signal.aborted) await this.#terminate(work, pid)
     }).open()
@@ -106,8 +112,9 @@ export class AdminServer {
   async logIn(signal: AbortSignal, login: { database: string; username: string; password: string }): Promise<string> {
     const client = await connect(signal, { connectionString: this.url.toLogin(login), application_name: IDLE_NAME })
     try {
-      const { rows } = await unlessAborted(client.query<{ name: string }>('SELECT current_user AS name'), signal)
-      return rows[0]?.name ?? ''
+      const query = this.#statements.on(client)
+      const [row] = await unlessAborted(query<{ name: string }>('SELECT current_user AS name'), signal)
+      return row?.name ?? ''
     } finally {
       await client.end()
     }
@@ -117,6 +124,7 @@ export class AdminServer {
   async close(): Promise<void> {
     const pool = this.#pool
     this.#pool = undefined
+    this.#stopObserving?.()
     this.#facts = undefined
     await pool?.end()
   }
@@ -137,14 +145,20 @@ export class AdminServer {
     pool.on('error', () => undefined)
     pool.on('connect', (client) => client.on('error', () => undefined))
     this.#pool = pool
+    this.#stopObserving = observePool(`postgresql/${this.name}`, pool)
     return pool
+  }
+
+  /** Runs a statement on a connection of the pool. */
+  get #query(): Query {
+    return this.#statements.on(this.#openPool())
   }
 
   /** Ends a statement that goes on after its task has hung up: the server notices that only when it answers. */
   async #terminate(work: Work, pid: number | undefined): Promise<void> {
     if (pid === undefined) return
     try {
-      await this.#openPool().query(
+      await this.#query(
         `SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
          WHERE pid = $1 AND application_name = $2 AND ${OF_ADMIN}`,
         [pid, work.applicationName]
@@ -186,9 +200,9 @@ async function connect(signal: AbortSignal, config: ConstructorParameters<typeof
 }
 
 /** Takes the task's name and locks off a connection, so that nobody ends it for that task, or waits for it, later. */
-async function renamed(client: PoolClient): Promise<boolean> {
+async function renamed(query: Query): Promise<boolean> {
   try {
-    await client.query(`SELECT set_config('application_name', $1, false), pg_advisory_unlock_all()`, [IDLE_NAME])
+    await query(`SELECT set_config('application_name', $1, false), pg_advisory_unlock_all()`, [IDLE_NAME])
     return true
   } catch {
     return false

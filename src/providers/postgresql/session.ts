@@ -1,5 +1,6 @@
-import type { ClientBase, QueryResultRow } from 'pg'
+import type { QueryResultRow } from 'pg'
 import type { TaskLog } from '../../core/provider.ts'
+import type { Query } from './statement.ts'
 
 /** One task's claim on the server: what its sessions are called, and when they must stop. */
 export interface Work {
@@ -15,14 +16,14 @@ export type Release = (broken: boolean, pid: number | undefined) => Promise<void
 /** An admin connection in the hands of one task. Nothing is sent once the task's signal has aborted. */
 export class Session {
   readonly work: Work
-  readonly #client: ClientBase
+  readonly #query: Query
   readonly #release: Release
   #pid: number | undefined
   #broken = false
 
-  constructor(work: Work, client: ClientBase, release: Release) {
+  constructor(work: Work, query: Query, release: Release) {
     this.work = work
-    this.#client = client
+    this.#query = query
     this.#release = release
   }
 
@@ -48,9 +49,7 @@ export class Session {
   async query<Row extends QueryResultRow>(sql: string, values?: readonly unknown[]): Promise<Row[]> {
     this.work.signal.throwIfAborted()
     try {
-      // Without values it is a simple query, the only kind that takes DDL of every sort
-      const running = values === undefined ? this.#client.query<Row>(sql) : this.#client.query<Row>(sql, [...values])
-      return (await unlessAborted(running, this.work.signal)).rows
+      return await unlessAborted(this.#query<Row>(sql, values), this.work.signal)
     } catch (error) {
       this.#broken = true
       throw error

@@ -1,5 +1,6 @@
 import type { Pool } from 'pg'
 import type { JsonObject } from '../../../schemas/common.ts'
+import type { Census } from '../../core/census.ts'
 import { type TaskLog, Unavailable } from '../../core/provider.ts'
 import {
   type AuditTrail,
@@ -36,7 +37,7 @@ import {
 import { tablesOf } from './schema.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
-import { expiredBindings, listResources } from './survey.ts'
+import { census, expiredBindings, listResources } from './survey.ts'
 import { inTransaction, read } from './transactions.ts'
 import * as work from './work.ts'
 
@@ -224,6 +225,10 @@ export class PostgresStore implements Store {
 
   onHalt(listener: (operationId: string) => void): () => void {
     return this.#halts.add(listener)
+  }
+
+  census(): Promise<Census> {
+    return census(this.#context)
   }
 
   async health(): Promise<void> {

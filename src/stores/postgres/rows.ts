@@ -163,6 +163,7 @@ export interface OperationRow {
   deadline: Date
   originating_identity: OperationRecord['originatingIdentity'] | null
   request_identity: string | null
+  trace_context: string | null
   created_at: Date
   started_at: Date | null
   finished_at: Date | null
@@ -170,7 +171,7 @@ export interface OperationRow {
 
 export const operationColumnNames = `operation_id, kind, platform, instance_id, binding_id, state, async, internal, target,
   description, failure, instance_usable, update_repeatable, attempt, lease_until, halts, deadline,
-  originating_identity, request_identity, created_at, started_at, finished_at`
+  originating_identity, request_identity, trace_context, created_at, started_at, finished_at`
 
 export function operationFrom(row: OperationRow): OperationRecord {
   return {
@@ -193,6 +194,7 @@ export function operationFrom(row: OperationRow): OperationRecord {
     deadline: row.deadline,
     ...optional('originatingIdentity', row.originating_identity),
     ...optional('requestIdentity', row.request_identity),
+    ...optional('traceContext', row.trace_context),
     createdAt: row.created_at,
     ...optional('startedAt', row.started_at),
     ...optional('finishedAt', row.finished_at)
@@ -220,6 +222,7 @@ export function operationColumns(operation: OperationRecord): Columns {
     deadline: operation.deadline,
     originating_identity: json(operation.originatingIdentity),
     request_identity: operation.requestIdentity,
+    trace_context: operation.traceContext,
     created_at: operation.createdAt,
     started_at: operation.startedAt,
     finished_at: operation.finishedAt

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../../schemas/common.ts'
-import type { ExpiredBinding, ResourceStatus, StoredResource } from '../../core/store.ts'
+import type { Census, ResourceCount } from '../../core/census.ts'
+import type { ExpiredBinding, OperationKind, ResourceStatus, StoredResource } from '../../core/store.ts'
 import type { StoreContext } from './context.ts'
 import { read } from './transactions.ts'
 
@@ -76,4 +77,35 @@ export async function expiredBindings({ pool, tables }: StoreContext): Promise<E
     ORDER BY b.expires_at LIMIT ${PAGE}`
   )
   return rows.map((row) => ({ instanceId: row.instance_id, bindingId: row.binding_id, platform: row.platform }))
+}
+
+interface CountRow {
+  readonly service_id: string
+  readonly plan_id: string
+  readonly status: ResourceStatus
+  readonly count: number
+}
+
+/** {@link Store.census}. */
+export async function census({ pool, tables }: StoreContext): Promise<Census> {
+  const countOf = async (table: string): Promise<ResourceCount[]> => {
+    const rows = await read<CountRow>(
+      pool,
+      `SELECT service_id, plan_id, status, count(*)::int AS count FROM ${table} GROUP BY service_id, plan_id, status`
+    )
+    return rows.map((row) => ({ serviceId: row.service_id, planId: row.plan_id, status: row.status, count: row.count }))
+  }
+  const unfinished = await read<{ kind: OperationKind; waiting: boolean; count: number; since: Date }>(
+    pool,
+    `SELECT kind, lease_until IS NULL OR lease_until <= clock_timestamp() AS waiting, count(*)::int AS count,
+      min(created_at) AS since
+    FROM ${tables.operations} WHERE state = 'in progress' GROUP BY 1, 2`
+  )
+  const waiting = unfinished.filter((row) => row.waiting).sort((one, other) => +one.since - +other.since)
+  return {
+    operations: unfinished.map(({ since: _, ...row }) => row),
+    ...(waiting[0] === undefined ? {} : { waitingSince: waiting[0].since }),
+    instances: await countOf(tables.instances),
+    bindings: await countOf(tables.bindings)
+  }
 }

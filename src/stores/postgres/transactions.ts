@@ -1,4 +1,5 @@
 import type { Pool, PoolClient, QueryResultRow } from 'pg'
+import { inCallSpan } from '../../telemetry/index.ts'
 import { sqlTypes } from './sql-types.ts'
 import { asUnavailable, isLost, unreachable } from './trouble.ts'
 
@@ -30,13 +31,17 @@ const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL lock_timeout = 3000;
   SET LOCAL idle_in_transaction_session_timeout = 5000`
 
+const SPAN_ATTRIBUTES = { 'db.system.name': 'postgresql' }
+
 /** Runs one reading statement. */
 export async function read<Row extends QueryResultRow>(
   pool: Pool,
   text: string,
   values: readonly unknown[] = []
 ): Promise<Row[]> {
-  return withClient(pool, ({ client }) => sqlOf(client).query<Row>(text, values))
+  return inCallSpan('store read', SPAN_ATTRIBUTES, () =>
+    withClient(pool, ({ client }) => sqlOf(client).query<Row>(text, values))
+  )
 }
 
 /**
@@ -69,22 +74,24 @@ export async function readOnly<Row extends QueryResultRow>(
  * committed, and nothing here tries it again
  */
 export async function inTransaction<T>(pool: Pool, work: (sql: SqlTransaction) => Promise<T>): Promise<T> {
-  return withClient(pool, async (checkout) => {
-    const { client } = checkout
-    await client.query(BEGIN)
-    try {
-      const result = await work(sqlOf(client))
-      const { command } = await client.query('COMMIT')
-      // A COMMIT after a statement that failed, whose error somebody swallowed, is answered ROLLBACK and no error.
-      if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement in it had failed.')
-      return result
-    } catch (error) {
-      await client.query('ROLLBACK').catch((trouble: unknown) => {
-        checkout.broken = toError(trouble)
-      })
-      throw error
-    }
-  })
+  return inCallSpan('store transaction', SPAN_ATTRIBUTES, () =>
+    withClient(pool, async (checkout) => {
+      const { client } = checkout
+      await client.query(BEGIN)
+      try {
+        const result = await work(sqlOf(client))
+        const { command } = await client.query('COMMIT')
+        // A COMMIT after a statement that failed, whose error somebody swallowed, is answered ROLLBACK and no error.
+        if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement in it had failed.')
+        return result
+      } catch (error) {
+        await client.query('ROLLBACK').catch((trouble: unknown) => {
+          checkout.broken = toError(trouble)
+        })
+        throw error
+      }
+    })
+  )
 }
 
 /** A connection on loan from the pool. */

@@ -50,7 +50,8 @@ export function recordsKept(open: Open): void {
       target: { planId: 'p-2', parameters: { a: [1, null] }, context: {}, maintenanceVersion: '2.0.0' },
       description: 'It begins.',
       originatingIdentity: { platform: 'cloudfoundry', value: { user_id: 'u' } },
-      requestIdentity: 'r-1'
+      requestIdentity: 'r-1',
+      traceContext: '00-11111111111111111111111111111111-2222222222222222-01'
     })
     await started(store, { operation })
     assert.deepEqual(await store.getOperation(operation.operationId), operation)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { ResourceCount } from '../../../src/core/census.ts'
 import type { BindingRecord } from '../../../src/core/store.ts'
 import { bindStart, type Open, operationRecord, provisionStart, synchronous, until } from '../records.ts'
 import { claimed, failed, opened, readyBinding, readyInstance, started } from './opened.ts'
@@ -63,6 +64,33 @@ export function surveys(open: Open): void {
     assert.deepEqual(await inUse(), ['s-1 p-1', 's-1 p-2', 's-1 p-3'])
     await failed(store, update)
     assert.deepEqual(await inUse(), ['s-1 p-1', 's-1 p-2'])
+  })
+
+  test('census: it counts by kind, plan and status, and tells since when the oldest waits', async (t) => {
+    const store = await opened(t, open, { leaseMs: 60_000 })
+    assert.deepEqual(await store.census(), { operations: [], instances: [], bindings: [] })
+    await readyInstance(store, 'i-1')
+    await readyInstance(store, 'i-2')
+    await readyBinding(store)
+    const createdAt = new Date('2020-01-01T00:00:00Z')
+    const start = provisionStart({ instanceId: 'i-3' }, { planId: 'p-2' })
+    const older = await started(store, { ...start, operation: { ...start.operation, createdAt } })
+    await started(store, provisionStart({ instanceId: 'i-4' }, { planId: 'p-2' }))
+    const waiting = await store.census()
+    assert.deepEqual(waiting.operations, [{ kind: 'provision', waiting: true, count: 2 }])
+    assert.deepEqual(waiting.waitingSince, createdAt)
+    const counted = (counts: readonly ResourceCount[]) =>
+      counts.map(({ serviceId, planId, status, count }) => `${serviceId} ${planId} ${status} ${count}`).sort()
+    assert.deepEqual(counted(waiting.instances), ['s-1 p-1 ready 2', 's-1 p-2 creating 2'])
+    assert.deepEqual(counted(waiting.bindings), ['s-1 p-1 ready 1'])
+    await claimed(store, older)
+    const working = await store.census()
+    const byWaiting = working.operations.toSorted((one, other) => Number(one.waiting) - Number(other.waiting))
+    assert.deepEqual(byWaiting, [
+      { kind: 'provision', waiting: false, count: 1 },
+      { kind: 'provision', waiting: true, count: 1 }
+    ])
+    assert.ok(working.waitingSince !== undefined && working.waitingSince > createdAt)
   })
 
   test('abandoned: it is unfinished operations whose worker has died, or whose time is up', async (t) => {

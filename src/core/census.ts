@@ -1,0 +1,26 @@
+import type { OperationKind, ResourceStatus } from './store.ts'
+
+/** How much there is of what. */
+export interface Census {
+  /** Unfinished operations. */
+  readonly operations: readonly OperationCount[]
+  /** Since when the operation that has waited longest for a worker waits; absent where none does. */
+  readonly waitingSince?: Date
+  readonly instances: readonly ResourceCount[]
+  readonly bindings: readonly ResourceCount[]
+}
+
+/** Unfinished operations of a kind: those that somebody works on, or those that nobody works on (yet, or for now). */
+export interface OperationCount {
+  readonly kind: OperationKind
+  readonly waiting: boolean
+  readonly count: number
+}
+
+/** Resources of a plan in one status. */
+export interface ResourceCount {
+  readonly serviceId: string
+  readonly planId: string
+  readonly status: ResourceStatus
+  readonly count: number
+}
