@@ -25,6 +25,7 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
   }
   app.put(path, { schema: bind }, async (request, reply) => {
     const outcome = await bindings.bind(request.osbCall, request.params, request.body)
+    reply.header('cache-control', 'no-store')
     return reply.code(createStatus(outcome)).send(outcome.body)
   })
 
@@ -34,7 +35,11 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     querystring: HintQuery,
     response: { 200: BindingFetched, ...errorResponses }
   }
-  app.get(path, { schema: fetch }, async (request) => bindings.fetch(request.osbCall, request.params))
+  // A HEAD would take credentials that are handed over once, and answer nothing.
+  app.get(path, { schema: fetch, exposeHeadRoute: false }, async (request, reply) => {
+    reply.header('cache-control', 'no-store')
+    return bindings.fetch(request.osbCall, request.params)
+  })
 
   const unbind = {
     ...documented.unbind,

@@ -60,8 +60,10 @@ export interface BindingRecord {
   parameters: JsonObject
   predecessorBindingId?: string
   status: ResourceStatus
-  /** The answer of the bind, credentials included; encrypted at rest. */
+  /** The answer of the bind, with the credentials where the plan keeps them; encrypted at rest. */
   reply?: BindingReply
+  /** Until when credentials of a plan that keeps none wait for the first fetch; absent when there are none. */
+  undeliveredUntil?: Date
   /** The provider's saved state; encrypted at rest. */
   state?: JsonObject
   expiresAt?: Date
@@ -191,6 +193,14 @@ export interface Finish {
   updateRepeatable?: boolean
   instance?: InstancePatch | 'remove'
   binding?: Partial<BindingRecord> | 'remove'
+  /** Credentials of a bind that are handed over once, by {@link Store.deliver}; encrypted at rest until then. */
+  undelivered?: Undelivered
+}
+
+/** Credentials that wait to be fetched. */
+export interface Undelivered {
+  credentials: JsonObject
+  until: Date
 }
 
 /** What else is done with an audit; that `start`, a halt and `finish` each leave an event in it needs no call. */
@@ -237,6 +247,13 @@ export interface Store {
 
   /** The platform's newest operations of an instance and its bindings that are not internal, newest first. */
   recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]>
+  /**
+   * Hands over the credentials that wait on a binding, and forgets them in the same transaction: of several calls at once
+   * exactly one gets them. Nothing when there are none, or their time is up.
+   */
+  deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined>
+  /** Forgets credentials whose time to be fetched is up; says of how many bindings. */
+  dropUndelivered(): Promise<number>
   /** Ready bindings that have expired, are not revoked, and have no unfinished operation. */
   expiredBindings(): Promise<ExpiredBinding[]>
 

@@ -39,6 +39,7 @@ import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
 import { census, expiredBindings, listResources } from './survey.ts'
 import { inTransaction, read } from './transactions.ts'
+import { deliver, dropUndelivered } from './undelivered.ts'
 import * as work from './work.ts'
 
 export interface PostgresStoreOptions {
@@ -185,6 +186,14 @@ export class PostgresStore implements Store {
       [instanceId, platform, limit]
     )
     return rows.map(operationFrom)
+  }
+
+  deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
+    return deliver(this.#context, instanceId, bindingId)
+  }
+
+  dropUndelivered(): Promise<number> {
+    return dropUndelivered(this.#context)
   }
 
   expiredBindings(): Promise<ExpiredBinding[]> {

@@ -10,7 +10,7 @@ export interface EncryptionKey {
 
 /** What a sealed text belongs to: one column of one row. */
 export interface Purpose {
-  readonly column: 'instance.state' | 'binding.state' | 'binding.reply'
+  readonly column: 'instance.state' | 'binding.state' | 'binding.reply' | 'binding.undelivered'
   readonly instanceId: string
   readonly bindingId?: string
 }
