@@ -1,5 +1,4 @@
 import type { JsonObject } from '../../schemas/common.ts'
-import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { CatalogPlan, LoadedCatalog } from './catalog/index.ts'
 import type { OperationMeters } from './operation-meters.ts'
 import {
@@ -13,7 +12,7 @@ import {
   type UnbindTask,
   type UpdateTask
 } from './provider.ts'
-import { permittedBinding, permittedInstance } from './results.ts'
+import { answerOf, permittedBinding, permittedInstance } from './results.ts'
 import { sameJson } from './same.ts'
 import type { Secrets } from './secrets.ts'
 import type { BindingRecord, Claim, Finish, InstanceRecord, OperationRecord, Store } from './store.ts'
@@ -154,23 +153,6 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
       ...(state === undefined ? {} : { state }),
       ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt) })
     })
-  }
-}
-
-/** How long credentials wait to be fetched: the longest that platforms pause between two polls, and then some. */
-const UNDELIVERED_MS = 24 * 3600 * 1000
-
-/** What of an answer is kept with the binding, and what is handed over once. */
-function answerOf(
-  { keepCredentials }: CatalogPlan,
-  { credentials, ...rest }: BindingReply,
-  binding: Partial<BindingRecord>
-): Pick<Finish, 'binding' | 'undelivered'> {
-  if (credentials === undefined) return { binding: { ...binding, reply: rest } }
-  if (keepCredentials) return { binding: { ...binding, reply: { ...rest, credentials } } }
-  return {
-    binding: { ...binding, reply: rest },
-    undelivered: { credentials, until: new Date(Date.now() + UNDELIVERED_MS) }
   }
 }
 

@@ -8,6 +8,7 @@ import { BrokerError } from './errors.ts'
 import type { Bound, Provisioned } from './provider.ts'
 import { hasSecretOf } from './secrets.ts'
 import { requireStorable } from './storable.ts'
+import type { BindingRecord, Finish } from './store.ts'
 
 /** Platforms take a `dashboard_url` of less than 16,000 characters, and credentials of less than 48 kB. */
 const MAX_DASHBOARD_URL = 16_000
@@ -65,6 +66,23 @@ export function permittedBinding(
     ...(route === undefined ? {} : { route_service_url: route }),
     ...(metadata === undefined ? {} : { metadata: withDates(metadata) }),
     ...(endpoints && reply.endpoints !== undefined ? { endpoints: reply.endpoints } : {})
+  }
+}
+
+/** How long credentials wait to be fetched: the longest that platforms pause between two polls, and then some. */
+const UNDELIVERED_MS = 24 * 3600 * 1000
+
+/** What of an answer is kept with the binding, and what is handed over once. */
+export function answerOf(
+  { keepCredentials }: Pick<CatalogPlan, 'keepCredentials'>,
+  { credentials, ...rest }: BindingReply,
+  binding: Partial<BindingRecord>
+): Pick<Finish, 'binding' | 'undelivered'> {
+  if (credentials === undefined) return { binding: { ...binding, reply: rest } }
+  if (keepCredentials) return { binding: { ...binding, reply: { ...rest, credentials } } }
+  return {
+    binding: { ...binding, reply: rest },
+    undelivered: { credentials, until: new Date(Date.now() + UNDELIVERED_MS) }
   }
 }
 

@@ -223,7 +223,7 @@ export class StagedInstance {
         steps.take(() => {
           told.push(text)
         }),
-      // What a provider conceals here it would tell a framework that does not know it.
+      // Here nothing is taken out of what is told: the framework's mercy is for accidents.
       conceal: () => undefined
     }
     try {
