@@ -35,6 +35,7 @@ import {
   operationFrom
 } from './rows.ts'
 import { tablesOf } from './schema.ts'
+import { missingKids } from './sealed-texts.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
 import { census, expiredBindings, listResources } from './survey.ts'
@@ -238,6 +239,14 @@ export class PostgresStore implements Store {
 
   census(): Promise<Census> {
     return census(this.#context)
+  }
+
+  /**
+   * The kids of stored texts that there is no key for.
+   * @throws {EncryptionKeysError} when a key is another one than that of the same kid before
+   */
+  missingKids(): Promise<string[]> {
+    return missingKids(this.#context)
   }
 
   async health(): Promise<void> {
