@@ -54,11 +54,7 @@ export class Secrets {
     if (depth >= MAX_DEPTH) return HIDDEN
     if (seen.has(value)) return seen.get(value)
     seen.set(value, value)
-    // Message, stack and cause of an error are not enumerable.
-    const properties = Object.entries(Object.getOwnPropertyDescriptors(value)).filter(
-      ([, { enumerable, value: held }]) => held !== undefined && (enumerable === true || value instanceof Error)
-    )
-    const hidden = properties.map(([name, { value: held, ...rest }]) => {
+    const hidden = propertiesOf(value).map(([name, { value: held, ...rest }]) => {
       return { name, held, property: { ...rest, value: this.#hide(held, depth + 1, seen) } }
     })
     if (hidden.every(({ held, property }) => property.value === held)) return value
@@ -69,6 +65,17 @@ export class Secrets {
     seen.set(value, copy)
     return copy
   }
+}
+
+/** What a log shows of an object: what is enumerable, and of an error its message, stack and cause, which are not. */
+function propertiesOf(value: object): [name: string, property: PropertyDescriptor][] {
+  const own = Object.entries(Object.getOwnPropertyDescriptors(value))
+  if (!(value instanceof Error))
+    return own.filter(([, { enumerable, get }]) => enumerable === true && get === undefined)
+  const { stack } = value
+  // An accessor that works on the error alone.
+  const text: PropertyDescriptor = { value: stack, writable: true, enumerable: false, configurable: true }
+  return [...own.filter(([name, { get }]) => name !== 'stack' && get === undefined), ['stack', text]]
 }
 
 /** Whether a saved state has a password, a token or a key of the credentials. */
