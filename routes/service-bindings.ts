@@ -25,7 +25,6 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
   }
   app.put(path, { schema: bind }, async (request, reply) => {
     const outcome = await bindings.bind(request.osbCall, request.params, request.body)
-    reply.header('cache-control', 'no-store')
     return reply.code(createStatus(outcome)).send(outcome.body)
   })
 
@@ -36,8 +35,10 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     response: { 200: BindingFetched, ...errorResponses }
   }
   // A HEAD would take credentials that are handed over once, and answer nothing.
-  app.get(path, { schema: fetch, exposeHeadRoute: false }, async (request, reply) => {
-    reply.header('cache-control', 'no-store')
+  // A HEAD would take credentials that are handed over once, and answer nothing.
+  app.get(path, { schema: fetch, exposeHeadRoute: false }, async (request) => {
+    return bindings.fetch(request.osbCall, request.params)
+  })
     return bindings.fetch(request.osbCall, request.params)
   })
 
