@@ -35,10 +35,7 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     response: { 200: BindingFetched, ...errorResponses }
   }
   // A HEAD would take credentials that are handed over once, and answer nothing.
-  // A HEAD would take credentials that are handed over once, and answer nothing.
   app.get(path, { schema: fetch, exposeHeadRoute: false }, async (request) => {
-    return bindings.fetch(request.osbCall, request.params)
-  })
     return bindings.fetch(request.osbCall, request.params)
   })
 
