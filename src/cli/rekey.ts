@@ -2,6 +2,7 @@ import { readEnvironment } from '../config.ts'
 import { countKids, type KidCount, migrate, rekey, type SealedPlace, tablesOf } from '../stores/postgres/index.ts'
 import type { Arguments, Command } from './command.ts'
 import { openState } from './state.ts'
+import { explained } from './state-database.ts'
 
 /** `osb rekey`: brings everything that is encrypted under the first key. Reads the environment of `osb serve`. */
 export const rekeyCommand: Command = {
@@ -27,10 +28,9 @@ const PROGRESS_MS = 1_000
 async function runRekey({ values }: Arguments): Promise<void> {
   const { pool, sealer, close } = await openState(readEnvironment(process.env), 'osb rekey')
   try {
-    await migrate(pool)
     const place = { pool, sealer, tables: tablesOf() }
-    const counts = values.check === true ? await countKids(place) : await rekeyAll(place)
-    report(counts, sealer.kids)
+    await explained(() => migrate(pool))
+    report(await (values.check === true ? countKids(place) : rekeyAll(place)), sealer.kids)
   } finally {
     await close()
   }

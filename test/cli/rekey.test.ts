@@ -148,7 +148,7 @@ test('osb rekey: embedded storage is rekeyed while it is stopped, and refused wh
 })
 
 test('osb rekey: keys or storage that are of no use end with 1 and one line', async (t) => {
-  const { with: env } = await environment()
+  const { url, with: env } = await environment()
   const secret = randomBytes(31).toString('base64')
   const cases: [Variables, RegExp][] = [
     [
@@ -157,6 +157,7 @@ test('osb rekey: keys or storage that are of no use end with 1 and one line', as
     ],
     [env(''), /^Set BROKER_ENCRYPTION_KEYS [^\n]*openssl rand -base64 32\n$/],
     [env(`k:${secret}`), /^BROKER_ENCRYPTION_KEYS [^\n]*has 31 bytes; it must have 32[^\n]*\n$/],
+    [{ ...env(keyOf('k')), DATABASE_URL: `${url}_gone` }, /^DATABASE_URL: database "[^"]*_gone" does not exist\.\n$/],
     [env(`${keyOf('k')},${keyOf('k')}`), /^BROKER_ENCRYPTION_KEYS [^\n]*the kid "k" is there twice[^\n]*\n$/]
   ]
   for (const [variables, says] of cases) {

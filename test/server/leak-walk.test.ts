@@ -101,6 +101,8 @@ test('secrets: no password and no key is anywhere but in the answers, after a wa
   assert.equal((await rekeyed.ended).code, 0, rekeyed.stderr)
   const audited = run(['postgresql', 'audit', '--repair'], environment)
   assert.equal((await audited.ended).code, 0, audited.stdout + audited.stderr)
+  const events = run(['audit', '--json'], environment)
+  assert.equal((await events.ended).code, 0, events.stderr)
   const second = await serve(environment)
   const dumpBefore = await dumpOf(urlOnState(server.adminUrl))
   await leave(platformOf(second, `platform:${platformPassword}`))
@@ -109,9 +111,10 @@ test('secrets: no password and no key is anywhere but in the answers, after a wa
   const sleeper = spawn(process.execPath, ['-e', 'setTimeout(() => {}, 60_000)', planted])
   t.after(() => sleeper.kill())
   await until('the planted process is seen', () => processes.seen().includes(planted))
+  const programs = [first, second, rekeyed, audited, events]
   const places = {
-    'standard output': [first, second, rekeyed, audited].map(({ stdout }) => stdout).join('\n'),
-    'standard error': [first, second, rekeyed, audited].map(({ stderr }) => stderr).join('\n'),
+    'standard output': programs.map(({ stdout }) => stdout).join('\n'),
+    'standard error': programs.map(({ stderr }) => stderr).join('\n'),
     'tables while there are bindings': dumpBefore,
     'tables at the end': await dumpOf(urlOnState(server.adminUrl)),
     "the server's log": readFileSync(join(server.dataDir, 'postgres.log'), 'utf8'),
