@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { Pool } from 'pg'
 import { ConfigError, type Environment } from '../config.ts'
 import { startEmbeddedPostgres } from '../embedded-postgres/index.ts'
-import { keptSecrets } from '../kept-secrets.ts'
+import { keptEncryptionKeys } from '../kept-secrets.ts'
 import { STATE_DATABASE } from '../server.ts'
 import { parseEncryptionKeys, Sealer } from '../stores/postgres/index.ts'
 
@@ -33,8 +33,8 @@ export async function openState(config: Environment, command: string): Promise<S
   }
   const dataDir = join(BROKER_DATA_DIR, 'postgresql')
   if (!existsSync(dataDir)) throw new ConfigError(`There is no state in BROKER_DATA_DIR, which is ${BROKER_DATA_DIR}.`)
-  const { encryptionKeys } = await keptSecrets(BROKER_DATA_DIR)
-  const sealer = new Sealer(parseEncryptionKeys(BROKER_ENCRYPTION_KEYS ?? encryptionKeys))
+  const keys = BROKER_ENCRYPTION_KEYS ?? (await keptEncryptionKeys(BROKER_DATA_DIR))
+  const sealer = new Sealer(parseEncryptionKeys(keys))
   const server = await startEmbeddedPostgres({ dataDir, databases: [STATE_DATABASE] })
   const pool = openPool(server.urlOf(STATE_DATABASE))
   return {
