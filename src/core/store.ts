@@ -4,6 +4,7 @@ import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { ServiceInstanceMetadata } from '../../schemas/service-instance.ts'
 import type { Census } from './census.ts'
 import type { OriginatingIdentity } from './provider.ts'
+import type { Deliveries, Undelivered } from './undelivered.ts'
 
 /*
  * Terms
@@ -193,14 +194,8 @@ export interface Finish {
   updateRepeatable?: boolean
   instance?: InstancePatch | 'remove'
   binding?: Partial<BindingRecord> | 'remove'
-  /** Credentials of a bind that are handed over once, by {@link Store.deliver}; encrypted at rest until then. */
+  /** Credentials of a bind that are handed over once, by {@link Deliveries.deliver}; encrypted at rest until then. */
   undelivered?: Undelivered
-}
-
-/** Credentials that wait to be fetched. */
-export interface Undelivered {
-  credentials: JsonObject
-  until: Date
 }
 
 /** What else is done with an audit; that `start`, a halt and `finish` each leave an event in it needs no call. */
@@ -227,7 +222,7 @@ export interface AuditTrail {
  *
  * Methods throw `Unavailable` when the store cannot be reached.
  */
-export interface Store {
+export interface Store extends Deliveries {
   /** Absent where none is kept: an audit that ends with the process would be none. */
   readonly audit?: AuditTrail
   getInstance(instanceId: string): Promise<InstanceRecord | undefined>
@@ -247,13 +242,6 @@ export interface Store {
 
   /** The platform's newest operations of an instance and its bindings that are not internal, newest first. */
   recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]>
-  /**
-   * Hands over the credentials that wait on a binding, and forgets them in the same transaction: of several calls at once
-   * exactly one gets them. Nothing when there are none, or their time is up.
-   */
-  deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined>
-  /** Forgets credentials whose time to be fetched is up; says of how many bindings. */
-  dropUndelivered(): Promise<number>
   /** Ready bindings that have expired, are not revoked, and have no unfinished operation. */
   expiredBindings(): Promise<ExpiredBinding[]>
 

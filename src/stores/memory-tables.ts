@@ -6,9 +6,9 @@ import type {
   InstanceRecord,
   OperationRecord,
   OwnResource,
-  Start,
-  Undelivered
+  Start
 } from '../core/store.ts'
+import type { Undelivered } from '../core/undelivered.ts'
 import { HALTED, type Situation } from './admission.ts'
 
 /** The records of a {@link MemoryStore}, and the writes that touch several of them. Nothing in here waits. */

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../../schemas/common.ts'
-import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord, Undelivered } from '../../core/store.ts'
+import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord } from '../../core/store.ts'
+import type { Undelivered } from '../../core/undelivered.ts'
 import type { Sealer } from './sealing.ts'
 
 /** Values by column. */

@@ -2,7 +2,7 @@ import type { JsonObject } from '../../../schemas/common.ts'
 import type { StoreContext } from './context.ts'
 import { inTransaction } from './transactions.ts'
 
-/** {@link Store.deliver}. They are opened before they are forgotten: what has no key any more is not lost for that. */
+/** {@link Deliveries.deliver}. They are opened before they are forgotten: what has no key any more is not lost for that. */
 export async function deliver(
   { pool, tables, sealer }: StoreContext,
   instanceId: string,
@@ -25,7 +25,7 @@ export async function deliver(
   })
 }
 
-/** {@link Store.dropUndelivered}. */
+/** {@link Deliveries.dropUndelivered}. */
 export async function dropUndelivered({ pool, tables }: StoreContext): Promise<number> {
   const dropped = await inTransaction(pool, (sql) =>
     sql.query(
