@@ -6,7 +6,14 @@ import type { Store } from '../src/core/store.ts'
 import { InProcessRunner } from '../src/runners/in-process.ts'
 import { PgBossRunner } from '../src/runners/pg-boss.ts'
 import { MemoryStore } from '../src/stores/memory.ts'
-import { asUnavailable, migrate, PostgresStore, parseEncryptionKeys, Sealer } from '../src/stores/postgres/index.ts'
+import {
+  asUnavailable,
+  EncryptionKeysError,
+  migrate,
+  PostgresStore,
+  parseEncryptionKeys,
+  Sealer
+} from '../src/stores/postgres/index.ts'
 import { observePool } from '../src/telemetry/index.ts'
 
 declare module 'fastify' {
@@ -32,6 +39,9 @@ export interface StorageOptions {
   readonly encryptionKeys?: string | undefined
 }
 
+const MISSING_KEYS =
+  'there are credentials or states under encryption keys that are not given: what is under them cannot be read. Add ' +
+  'those keys behind the first one in BROKER_ENCRYPTION_KEYS (or the option encryptionKeys), and see osb rekey --check'
 /** How long a request waits for a connection before it is answered 503. */
 const CONNECT_TIMEOUT_MS = 3_000
 const POOL_SIZE = 16
@@ -46,7 +56,7 @@ export const storage = fp<StorageOptions>(
       return
     }
     if (encryptionKeys === undefined) {
-      throw new Error(
+      throw new EncryptionKeysError(
         'Encryption keys are required to keep credentials in PostgreSQL: set BROKER_ENCRYPTION_KEYS (or the option ' +
           'encryptionKeys) to "kid:key" with a key made by: openssl rand -base64 32'
       )
@@ -74,7 +84,14 @@ export const storage = fp<StorageOptions>(
       if (names.length > 0) app.log.info({ migrations: names }, 'migrated the schema')
     }
     const runner = new PgBossRunner({ connection: pool.options, explain: asUnavailable, log: app.log })
-    app.decorate('osbStorage', { store, runner, prepare: async () => logApplied(await migrate(pool)) })
+    const warnOfKeys = (kids: string[]) => {
+      if (kids.length > 0) app.log.warn({ kids }, MISSING_KEYS)
+    }
+    const prepare = async () => {
+      logApplied(await migrate(pool))
+      warnOfKeys(await store.missingKids())
+    }
+    app.decorate('osbStorage', { store, runner, prepare })
     const stopObserving = observePool('state', pool)
     app.addHook('onClose', async () => {
       stopObserving()

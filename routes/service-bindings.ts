@@ -34,7 +34,10 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     querystring: HintQuery,
     response: { 200: BindingFetched, ...errorResponses }
   }
-  app.get(path, { schema: fetch }, async (request) => bindings.fetch(request.osbCall, request.params))
+  // A HEAD would take credentials that are handed over once, and answer nothing.
+  app.get(path, { schema: fetch, exposeHeadRoute: false }, async (request) => {
+    return bindings.fetch(request.osbCall, request.params)
+  })
 
   const unbind = {
     ...documented.unbind,

@@ -40,8 +40,11 @@ export const PlanExtension = Type.Object(
     requires_app: Type.Optional(Type.Boolean()),
     /** Bindings carry `endpoints`. Default: false, because the Go client cannot read the specification's port strings. */
     endpoints: Type.Optional(Type.Boolean()),
-    /** Credentials are kept, encrypted, so that a binding can be fetched and a bind repeated. Default: true. */
-    keep_credentials: Type.Optional(Type.Literal(true)),
+    /**
+     * Credentials are kept, encrypted, so that they can be fetched and a bind repeated; else they are handed over once.
+     * Default: true.
+     */
+    keep_credentials: Type.Optional(Type.Boolean()),
     /** For the provider, checked against its schema. Default: none. */
     options: Type.Optional(JsonObject)
   },

@@ -37,3 +37,4 @@ export {
   postgresqlProvider
 } from './providers/postgresql/index.ts'
 export { serverOptions } from './server.ts'
+export { EncryptionKeysError } from './stores/postgres/index.ts'

@@ -32,6 +32,7 @@ export const sections: readonly Section[] = [
       { text: 'Platforms as tenants', link: '/tenancy' },
       { text: 'Day by day', link: '/operating' },
       { text: 'Operations and guarantees', link: '/operations' },
+      { text: 'Secrets', link: '/secrets' },
       { text: 'Audit', link: '/audit' },
       { text: 'Observability', link: '/observability' },
       { text: 'Upgrading', link: '/upgrading' }

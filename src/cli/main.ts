@@ -5,6 +5,7 @@ import { CatalogError } from '../core/catalog/index.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
 import { PlatformsError } from '../platforms/index.ts'
+import { EncryptionKeysError } from '../stores/postgres/index.ts'
 import { auditCommand } from './audit.ts'
 import { bindCommand, getCommand, unbindCommand } from './client/bindings.ts'
 import { catalogCommand } from './client/catalog.ts'
@@ -17,11 +18,13 @@ import { hashPasswordCommand } from './hash-password.ts'
 import { lintCommand } from './lint.ts'
 import { migrateCommand } from './migrate.ts'
 import { postgresqlCommand } from './postgresql.ts'
+import { rekeyCommand } from './rekey.ts'
 import { serveCommand } from './serve.ts'
 
 const commands: Record<string, Command> = {
   serve: serveCommand,
   migrate: migrateCommand,
+  rekey: rekeyCommand,
   audit: auditCommand,
   postgresql: postgresqlCommand,
   'hash-password': hashPasswordCommand,
@@ -52,6 +55,7 @@ const PLAIN_ERRORS = [
   CatalogUnavailable,
   ConfigError,
   EmbeddedPostgresError,
+  EncryptionKeysError,
   Interrupted,
   OperationFailed,
   OperationTimeout,

@@ -4,6 +4,7 @@ import { BrokerError } from './errors.ts'
 import { OperationMeters } from './operation-meters.ts'
 import { perform, type Stage } from './perform.ts'
 import { StaleAttempt, type TaskLog, Unavailable } from './provider.ts'
+import { Secrets } from './secrets.ts'
 import { type Claim, type Finish, LEASE_MS, type OperationRecord } from './store.ts'
 
 /** How one attempt ended. `lost`: halted or taken over, nothing of it may be written. */
@@ -81,7 +82,8 @@ export class Attempts {
   }
 
   async #run({ operation, claim }: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
-    const log = operationLog(this.#log, operation)
+    const secrets = new Secrets()
+    const log = operationLog(this.#log, operation, secrets)
     const { signal } = controller
     log.info({ attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} begins`)
     this.#running.set(operation.operationId, { controller, background })
@@ -89,9 +91,10 @@ export class Attempts {
     try {
       return {
         kind: 'succeeded',
-        finish: await perform(this.#stage, { operation, claim, signal, log, meters: this.meters })
+        finish: await perform(this.#stage, { operation, claim, signal, log, secrets, meters: this.meters })
       }
-    } catch (error) {
+    } catch (thrown) {
+      const error = secrets.hideInError(thrown)
       if (error instanceof StaleAttempt || isLoss(signal.reason)) return { kind: 'lost' }
       if (error instanceof BrokerError) return { kind: 'rejected', error }
       const description = error instanceof Unavailable ? error.message : 'The work failed.'
@@ -133,8 +136,8 @@ function tellEnd(span: Span, end: AttemptEnd): void {
   if (end.kind === 'failed' || end.kind === 'rejected') markFailed(span, errorType(end.error))
 }
 
-/** A log whose every line names the operation and its resource. */
-export function operationLog(log: TaskLog, operation: OperationRecord): TaskLog {
+/** A log whose every line names the operation and its resource, and has none of the secrets. */
+export function operationLog(log: TaskLog, operation: OperationRecord, secrets = new Secrets()): TaskLog {
   const user = userOf(operation.originatingIdentity)
   const traceId = traceIdOf(operation.traceContext)
   const ids = {
@@ -146,10 +149,7 @@ export function operationLog(log: TaskLog, operation: OperationRecord): TaskLog 
     ...(user === undefined ? {} : { user }),
     ...(traceId === undefined ? {} : { trace_id: traceId })
   }
-  return {
-    debug: (fields, message) => log.debug({ ...ids, ...fields }, message),
-    info: (fields, message) => log.info({ ...ids, ...fields }, message),
-    warn: (fields, message) => log.warn({ ...ids, ...fields }, message),
-    error: (fields, message) => log.error({ ...ids, ...fields }, message)
-  }
+  const line = (level: keyof TaskLog) => (fields: object, message?: string) =>
+    log[level]({ ...ids, ...secrets.hideInFields(fields) }, message && secrets.hideIn(message))
+  return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
 }

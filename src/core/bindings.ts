@@ -105,8 +105,15 @@ export class Bindings {
     if (service !== undefined && service.bindings_retrievable !== true) {
       throw refusals.notRetrievable('service bindings')
     }
-    const { reply, parameters } = binding
-    return { ...reply, ...(Object.keys(parameters).length === 0 ? {} : { parameters }) }
+    const { reply, parameters, undeliveredUntil } = binding
+    // The answer may be lost, and they with it; to hand them over twice would be to keep them.
+    const credentials =
+      undeliveredUntil === undefined ? undefined : await this.#store.deliver(ids.instance_id, ids.binding_id)
+    return {
+      ...reply,
+      ...(credentials === undefined ? {} : { credentials }),
+      ...(Object.keys(parameters).length === 0 ? {} : { parameters })
+    }
   }
 
   /** `DELETE …/service_bindings/:binding_id` (spec: Unbinding). */
@@ -229,6 +236,7 @@ function missing(name: string) {
   return refusals.malformed(`The body must have "${name}".`)
 }
 
-function finishedReply({ binding }: Finish): BindingReply {
-  return binding === undefined || binding === 'remove' ? {} : (binding.reply ?? {})
+function finishedReply({ binding, undelivered }: Finish): BindingReply {
+  const reply = binding === undefined || binding === 'remove' ? {} : (binding.reply ?? {})
+  return undelivered === undefined ? reply : { ...reply, credentials: undelivered.credentials }
 }

@@ -239,13 +239,15 @@ export class Operations {
     this.#takenOver.add(execution)
   }
 
-  /** Forgets operations that ended long ago, and audit events past their retention. */
+  /** Forgets operations that ended long ago, audit events past their retention, and credentials that nobody has fetched. */
   async forget(): Promise<void> {
     const { store, log, auditRetentionDays } = this.options
     const forgotten = await store.forgetOperations(new Date(Date.now() - REMEMBER_MS))
     if (forgotten > 0) log.info({ forgotten }, 'forgot old operations')
     const events = auditRetentionDays === undefined ? 0 : await store.audit?.forget(auditRetentionDays)
     if (events) log.info({ events, auditRetentionDays }, 'forgot old audit events')
+    const dropped = await store.dropUndelivered()
+    if (dropped > 0) log.warn({ dropped }, 'dropped credentials that were not fetched in time')
   }
 
   /** Revokes what has expired, and lets the providers look over their instances. */

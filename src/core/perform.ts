@@ -12,8 +12,9 @@ import {
   type UnbindTask,
   type UpdateTask
 } from './provider.ts'
-import { permittedBinding, permittedInstance } from './results.ts'
+import { answerOf, permittedBinding, permittedInstance } from './results.ts'
 import { sameJson } from './same.ts'
+import type { Secrets } from './secrets.ts'
 import type { BindingRecord, Claim, Finish, InstanceRecord, OperationRecord, Store } from './store.ts'
 
 /** What performing an operation needs to know of the broker. */
@@ -31,6 +32,8 @@ export interface Attempt {
   readonly signal: AbortSignal
   readonly log: TaskLog
   readonly meters: OperationMeters
+  /** What the provider's words must not have. */
+  readonly secrets: Secrets
 }
 
 /** Calls the provider for one attempt and says what its success writes. Throws what the provider throws. */
@@ -38,6 +41,7 @@ export async function perform(stage: Stage, attempt: Attempt): Promise<Finish> {
   const { operation } = attempt
   const instance = await stage.store.getInstance(operation.instanceId)
   if (instance === undefined) return { state: 'succeeded' }
+  attempt.secrets.addState(instance.state)
   switch (operation.kind) {
     case 'provision':
       return performProvision(stage, attempt, instance)
@@ -133,20 +137,22 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
     appGuid: binding.appGuid,
     route: binding.route,
     predecessor: await predecessorOf(stage, binding),
-    endpoints: entry.endpoints
+    endpoints: entry.endpoints,
+    keepCredentials: entry.keepCredentials
   }
   const bound = await attempt.meters.call(provider.name, 'bind', () => bind.call(provider, task))
+  attempt.secrets.addCredentials(bound.credentials)
   const { state } = bound
-  const reply = await permitted(task, state, () => permittedBinding(entry, bound))
+  const saved = entry.keepCredentials ? undefined : (state ?? (await bindingOf(stage, attempt.operation))?.state)
+  const reply = await permitted(task, state, () => permittedBinding(entry, bound, saved))
   const expiresAt = reply.metadata?.expires_at
   return {
     state: 'succeeded',
-    binding: {
+    ...answerOf(entry, reply, {
       status: 'ready',
-      reply,
       ...(state === undefined ? {} : { state }),
       ...(expiresAt === undefined ? {} : { expiresAt: new Date(expiresAt) })
-    }
+    })
   }
 }
 
@@ -175,7 +181,8 @@ async function unbind(stage: Stage, attempt: Attempt, instance: InstanceRecord, 
 
 /** What every task has, whatever it is about. `saveState` writes where the operation's resource is. */
 function baseTask(stage: Stage, attempt: Attempt, record: InstanceRecord | BindingRecord): Task {
-  const { operation, claim, signal, log } = attempt
+  const { operation, claim, signal, log, secrets } = attempt
+  secrets.addState(record.state)
   return {
     operationId: operation.operationId,
     instanceId: operation.instanceId,
@@ -186,14 +193,27 @@ function baseTask(stage: Stage, attempt: Attempt, record: InstanceRecord | Bindi
     attempt: operation.attempt,
     signal,
     log,
-    saveState: (state) => stage.store.saveState(claim, state),
-    progress: (text) => stage.store.progress(claim, text)
+    saveState: (state) => saveState(stage, attempt, state),
+    progress: (text) => stage.store.progress(claim, secrets.hideIn(text)),
+    conceal: (secret) => secrets.add(secret)
   }
 }
 
 function bindingTask(stage: Stage, attempt: Attempt, binding: BindingRecord): Task {
-  const saveState = (state: JsonObject) => stage.store.saveState(attempt.claim, state, binding.bindingId)
-  return { ...baseTask(stage, attempt, binding), saveState }
+  attempt.secrets.addCredentials(binding.reply?.credentials)
+  return {
+    ...baseTask(stage, attempt, binding),
+    saveState: (state) => saveState(stage, attempt, state, binding.bindingId)
+  }
+}
+
+function saveState(
+  { store }: Stage,
+  { claim, secrets }: Attempt,
+  ...[state, bindingId]: [state: JsonObject, bindingId?: string]
+): Promise<void> {
+  secrets.addState(state)
+  return store.saveState(claim, state, bindingId)
 }
 
 function catalogPart(entry: CatalogPlan) {

@@ -167,6 +167,11 @@ export interface Task {
   saveState(state: JsonObject): Promise<void>
   /** Tells the user how far the work is: the `description` of last_operation. */
   progress(text: string): Promise<void>
+  /**
+   * Takes a secret out of all that this attempt logs and tells from now on, what it throws included. Passwords, tokens and
+   * keys in the saved state and in returned credentials are known already; one that was just made is not.
+   */
+  conceal(secret: string): void
 }
 
 /** A task about an instance that exists in the catalog. */
@@ -218,6 +223,11 @@ export interface BindTask extends InstanceTask {
   readonly predecessor: { readonly bindingId: string; readonly state: JsonObject | undefined } | undefined
   /** Whether the plan wants `endpoints` in the answer (`x-broker.endpoints`). */
   readonly endpoints: boolean
+  /**
+   * Whether credentials may be kept (`x-broker.keep_credentials`). Where not, they must not be in the state either: a later
+   * attempt of the bind may make new ones, because those of an earlier attempt were answered to nobody.
+   */
+  readonly keepCredentials: boolean
 }
 
 /** An unbind; `state` is the binding's own. */

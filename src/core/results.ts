@@ -1,11 +1,14 @@
 import type { TSchema } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
+import type { JsonObject } from '../../schemas/common.ts'
 import { BindingReply } from '../../schemas/service-binding.ts'
 import { InstanceReply } from '../../schemas/service-instance.ts'
 import type { CatalogPlan } from './catalog/index.ts'
 import { BrokerError } from './errors.ts'
 import type { Bound, Provisioned } from './provider.ts'
+import { hasSecretOf } from './secrets.ts'
 import { requireStorable } from './storable.ts'
+import type { BindingRecord, Finish } from './store.ts'
 
 /** Platforms take a `dashboard_url` of less than 16,000 characters, and credentials of less than 48 kB. */
 const MAX_DASHBOARD_URL = 16_000
@@ -38,13 +41,18 @@ export function requireDashboardUrl(url: string): void {
 /**
  * What a bind may answer: as the specification has it, and as platforms take it. Endpoints are left out where the plan does
  * not want them; dates are written as the specification wants them.
+ * @param saved the state of the binding, which must not have the credentials where the plan keeps none
  * @throws {BrokerError} 500, when the provider has answered something else: no further try would mend that
  */
 export function permittedBinding(
-  { requires, endpoints }: Pick<CatalogPlan, 'requires' | 'endpoints'>,
-  { state: _, ...reply }: Bound
+  { requires, endpoints, keepCredentials }: Pick<CatalogPlan, 'requires' | 'endpoints' | 'keepCredentials'>,
+  { state: _, ...reply }: Bound,
+  saved?: JsonObject
 ): BindingReply {
   requireShape(BindingReply, reply)
+  if (!keepCredentials && saved !== undefined && hasSecretOf(reply.credentials ?? {}, saved)) {
+    throw new BrokerError(500, 'The provider of this service keeps credentials, which the plan does not allow.')
+  }
   for (const [field, permission] of PERMISSIONS) {
     if (reply[field] !== undefined && !requires.includes(permission)) {
       throw new BrokerError(500, `The service offering does not declare "requires": ["${permission}"].`)
@@ -58,6 +66,23 @@ export function permittedBinding(
     ...(route === undefined ? {} : { route_service_url: route }),
     ...(metadata === undefined ? {} : { metadata: withDates(metadata) }),
     ...(endpoints && reply.endpoints !== undefined ? { endpoints: reply.endpoints } : {})
+  }
+}
+
+/** How long credentials wait to be fetched: the longest that platforms pause between two polls, and then some. */
+const UNDELIVERED_MS = 24 * 3600 * 1000
+
+/** What of an answer is kept with the binding, and what is handed over once. */
+export function answerOf(
+  { keepCredentials }: Pick<CatalogPlan, 'keepCredentials'>,
+  { credentials, ...rest }: BindingReply,
+  binding: Partial<BindingRecord>
+): Pick<Finish, 'binding' | 'undelivered'> {
+  if (credentials === undefined) return { binding: { ...binding, reply: rest } }
+  if (keepCredentials) return { binding: { ...binding, reply: { ...rest, credentials } } }
+  return {
+    binding: { ...binding, reply: rest },
+    undelivered: { credentials, until: new Date(Date.now() + UNDELIVERED_MS) }
   }
 }
 

@@ -4,6 +4,7 @@ import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { ServiceInstanceMetadata } from '../../schemas/service-instance.ts'
 import type { Census } from './census.ts'
 import type { OriginatingIdentity } from './provider.ts'
+import type { Deliveries, Undelivered } from './undelivered.ts'
 
 /*
  * Terms
@@ -60,8 +61,10 @@ export interface BindingRecord {
   parameters: JsonObject
   predecessorBindingId?: string
   status: ResourceStatus
-  /** The answer of the bind, credentials included; encrypted at rest. */
+  /** The answer of the bind, with the credentials where the plan keeps them; encrypted at rest. */
   reply?: BindingReply
+  /** Until when credentials of a plan that keeps none wait for the first fetch; absent when there are none. */
+  undeliveredUntil?: Date
   /** The provider's saved state; encrypted at rest. */
   state?: JsonObject
   expiresAt?: Date
@@ -191,6 +194,8 @@ export interface Finish {
   updateRepeatable?: boolean
   instance?: InstancePatch | 'remove'
   binding?: Partial<BindingRecord> | 'remove'
+  /** Credentials of a bind that are handed over once, by {@link Deliveries.deliver}; encrypted at rest until then. */
+  undelivered?: Undelivered
 }
 
 /** What else is done with an audit; that `start`, a halt and `finish` each leave an event in it needs no call. */
@@ -217,7 +222,7 @@ export interface AuditTrail {
  *
  * Methods throw `Unavailable` when the store cannot be reached.
  */
-export interface Store {
+export interface Store extends Deliveries {
   /** Absent where none is kept: an audit that ends with the process would be none. */
   readonly audit?: AuditTrail
   getInstance(instanceId: string): Promise<InstanceRecord | undefined>

@@ -71,7 +71,11 @@ class SyncRun {
   async answer(end: AttemptEnd): Promise<SyncEnd> {
     const { store } = this.#operations.options
     const { claim } = this.#held
-    if (end.kind === 'succeeded' && (await this.#operations.attempts.finish(this.#held, end.finish))) return end
+    if (end.kind === 'succeeded') {
+      // What is handed over once is in the answer to this request.
+      const { undelivered: _answered, ...kept } = end.finish
+      if (await this.#operations.attempts.finish(this.#held, kept)) return end
+    }
     if (end.kind === 'succeeded' || end.kind === 'lost') {
       // A delete halted it, and takes care of what there is.
       await store.release(claim)

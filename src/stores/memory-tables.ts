@@ -1,3 +1,4 @@
+import type { JsonObject } from '../../schemas/common.ts'
 import type { Census, OperationCount, ResourceCount } from '../core/census.ts'
 import type {
   BindingRecord,
@@ -7,6 +8,7 @@ import type {
   OwnResource,
   Start
 } from '../core/store.ts'
+import type { Undelivered } from '../core/undelivered.ts'
 import { HALTED, type Situation } from './admission.ts'
 
 /** The records of a {@link MemoryStore}, and the writes that touch several of them. Nothing in here waits. */
@@ -18,6 +20,8 @@ export class MemoryTables {
   readonly unfinished = new Map<string, OperationRecord>()
   /** By platform and resource. */
   readonly latest = new Map<string, OperationRecord>()
+  /** Beside the records, so that no reader of one has them; gone with the binding. */
+  readonly #undelivered = new WeakMap<BindingRecord, JsonObject>()
   readonly #now: () => Date
   readonly #leaseMs: number
 
@@ -100,13 +104,28 @@ export class MemoryTables {
     }
   }
 
-  applyToBinding({ instanceId, bindingId }: OperationRecord, change: Partial<BindingRecord> | 'remove'): void {
+  applyToBinding(
+    { instanceId, bindingId }: OperationRecord,
+    change: Partial<BindingRecord> | 'remove',
+    undelivered?: Undelivered
+  ): void {
     if (bindingId === undefined) return
     const record = this.bindings.get(instanceId)?.get(bindingId)
     if (change === 'remove') this.bindings.get(instanceId)?.delete(bindingId)
     else if (record !== undefined) {
       Object.assign(record, { updatedAt: this.#now() }, defined(change), { instanceId, bindingId })
+      if (undelivered === undefined) return
+      record.undeliveredUntil = undelivered.until
+      this.#undelivered.set(record, undelivered.credentials)
     }
+  }
+
+  /** The credentials that wait on a binding; afterwards there are none. */
+  takeUndelivered(record: BindingRecord): JsonObject | undefined {
+    const credentials = this.#undelivered.get(record)
+    this.#undelivered.delete(record)
+    delete record.undeliveredUntil
+    return credentials
   }
 
   #bindingsOf(instanceId: string): Map<string, BindingRecord> {

@@ -137,13 +137,13 @@ export class MemoryStore implements Store {
   async finish(claim: Claim, finish: Finish): Promise<boolean> {
     const operation = this.#fence(claim)
     if (operation === undefined) return false
-    const { instance, binding, ...outcome } = structuredClone(finish)
+    const { instance, binding, undelivered, ...outcome } = structuredClone(finish)
     delete operation.description
     delete operation.leaseUntil
     Object.assign(operation, defined(outcome), { finishedAt: this.#now() })
     this.#tables.unfinished.delete(resourceKey(operation))
     if (instance !== undefined) this.#tables.applyToInstance(operation, instance)
-    if (binding !== undefined) this.#tables.applyToBinding(operation, binding)
+    if (binding !== undefined) this.#tables.applyToBinding(operation, binding, undelivered)
     return true
   }
 
@@ -175,6 +175,20 @@ export class MemoryStore implements Store {
       (operation) => operation.platform === platform && operation.instanceId === instanceId && !operation.internal
     )
     return structuredClone(matching.slice(0, limit))
+  }
+
+  async deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
+    const record = this.#tables.bindings.get(instanceId)?.get(bindingId)
+    if (record?.undeliveredUntil === undefined || record.undeliveredUntil <= this.#now()) return undefined
+    return this.#tables.takeUndelivered(record)
+  }
+
+  async dropUndelivered(): Promise<number> {
+    const now = this.#now()
+    const all = [...this.#tables.bindings.values()].flatMap((bindings) => [...bindings.values()])
+    const overdue = all.filter(({ undeliveredUntil }) => undeliveredUntil !== undefined && undeliveredUntil <= now)
+    for (const record of overdue) this.#tables.takeUndelivered(record)
+    return overdue.length
   }
 
   async expiredBindings(): Promise<ExpiredBinding[]> {

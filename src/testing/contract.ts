@@ -19,6 +19,8 @@ export interface ProviderContractOptions {
   readonly bindParameters?: JsonObject
   /** What the update asks for; default: what there is already. */
   readonly update?: { readonly options?: JsonObject; readonly parameters?: JsonObject }
+  /** The plan's `x-broker.keep_credentials`; default `true`. With `false` a state with credentials in it is a violation. */
+  readonly keepCredentials?: boolean
   /** The offering's `requires`; default none. */
   readonly requires?: readonly ('syslog_drain' | 'route_forwarding' | 'volume_mount')[]
   /** Names of all that is outside now, such as databases and logins; default: what the provider's `inventory` lists. */

@@ -93,7 +93,12 @@ export class StagedInstance {
 
   /** Whether the provider has saved anything of the instance, or of the binding. */
   hasState(bindingId?: string): boolean {
-    return this.#keptOf(bindingId).state !== undefined
+    return this.stateOf(bindingId) !== undefined
+  }
+
+  /** What the provider has saved of the instance, or of the binding. */
+  stateOf(bindingId?: string): JsonObject | undefined {
+    return this.#keptOf(bindingId).state
   }
 
   provision(call: CallOptions = {}): Promise<Ended<Provisioned>> {
@@ -137,7 +142,8 @@ export class StagedInstance {
         appGuid: 'app',
         route: undefined,
         predecessor: predecessorId === undefined ? undefined : { bindingId: predecessorId, state: predecessor?.state },
-        endpoints: true
+        endpoints: true,
+        keepCredentials: this.#stage.options.keepCredentials ?? true
       })
     })
   }
@@ -216,7 +222,9 @@ export class StagedInstance {
       progress: (text) =>
         steps.take(() => {
           told.push(text)
-        })
+        }),
+      // Here nothing is taken out of what is told: the framework's mercy is for accidents.
+      conceal: () => undefined
     }
     try {
       const result = await this.#inTime(steps, act(task))

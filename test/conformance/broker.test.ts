@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
+import type { CatalogSource } from '../../schemas/catalog.ts'
 import { injectTransport, type Transport } from '../../src/client/transport.ts'
 import { type ConformanceOptions, runConformance } from '../../src/conformance/index.ts'
 import { packageRoot } from '../../src/package-root.ts'
@@ -24,6 +25,16 @@ const subjects: Readonly<Record<string, Subject>> = {
     plan: 'only',
     options: async () => ({ catalog: richCatalog() })
   },
+  'example, async, keeps no credentials': {
+    service: 'mutants',
+    plan: 'async',
+    options: async () => ({ catalog: keepingNone(richCatalog()) })
+  },
+  'example, sync, keeps no credentials': {
+    service: 'mutants',
+    plan: 'sync',
+    options: async () => ({ catalog: keepingNone(richCatalog()) })
+  },
   'postgresql, the shipped catalog': {
     service: 'postgres',
     plan: 'free',
@@ -42,6 +53,8 @@ const runs: readonly (readonly [TestStore, string])[] = [
   ['memory', 'example, sync'],
   ['postgres', 'example, sync'],
   ['memory', 'example, hardly anything declared'],
+  ['memory', 'example, sync, keeps no credentials'],
+  ['memory', 'example, async, keeps no credentials'],
   ['memory', 'postgresql, the shipped catalog'],
   ['postgres', 'postgresql, the shipped catalog']
 ]
@@ -52,6 +65,16 @@ for (const [testStore, name] of runs) {
     const app = await buildApp(t, { testStore, ...(await options()) })
     await conforms(t, { transport: injectTransport(app), ...credentials, service, plan })
   })
+}
+
+/** The catalog with plans that hand credentials over once. */
+function keepingNone({ services }: CatalogSource): CatalogSource {
+  return {
+    services: services.map(({ plans, ...service }) => ({
+      ...service,
+      plans: plans.map((plan) => ({ ...plan, 'x-broker': { ...plan['x-broker'], keep_credentials: false } }))
+    }))
+  }
 }
 
 /** Every MUST and every SHOULD: ours is the broker that the kit is to be believed with. */

@@ -19,6 +19,8 @@ import { InProcessRunner } from '../../src/runners/in-process.ts'
 import { MemoryStore } from '../../src/stores/memory.ts'
 import { bindBody, ids, provisionBody, testCatalog } from '../helper/app.ts'
 import { gate, type Script, ScriptedProvider, until } from '../helper/scripted-provider.ts'
+import { claimed, started } from '../stores/contract/opened.ts'
+import { bindStart } from '../stores/records.ts'
 
 const log = { debug() {}, info() {}, warn() {}, error() {} }
 const call = { platform: 'cf', acceptsIncomplete: false, log }
@@ -82,6 +84,24 @@ test('watch: a binding past its time is revoked once, and stays for the platform
   assert.deepEqual(await bindings.unbind(call, binding, query), { kind: 'done', body: {} })
   await assert.rejects(bindings.fetch(call, binding), { status: 404 })
   assert.equal(provider.calls.filter((name) => name === 'unbind b-1').length, 2)
+})
+
+test('forget: credentials that nobody has fetched in time are dropped, and the log says so', async (t) => {
+  const lines: [object, string | undefined][] = []
+  const { engine, store, bindings } = await scene(t)
+  const ids = { instance_id: 'i-1', binding_id: 'late' }
+  await started(store, bindStart('late'))
+  const operation = await store.unfinishedOperation('i-1', 'late')
+  await store.finish(await claimed(store, operation ?? { operationId: '' }), {
+    state: 'succeeded',
+    binding: { status: 'ready', reply: {} },
+    undelivered: { credentials: { token: 'late' }, until: new Date(Date.now() - 1) }
+  })
+  const warn = (fields: object, message?: string) => void lines.push([fields, message])
+  const telling = new Operations({ ...engine.options, log: { ...log, warn } })
+  for (let round = 0; round < 2; round += 1) await telling.forget()
+  assert.deepEqual(lines, [[{ dropped: 1 }, 'dropped credentials that were not fetched in time']])
+  assert.deepEqual(await bindings.fetch(call, ids), {})
 })
 
 test('watch: an unbind that comes while an expired binding is revoked waits, then removes it', async (t) => {

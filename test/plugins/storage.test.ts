@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { Writable } from 'node:stream'
 import { type TestContext, test } from 'node:test'
 import fastifyPostgres from '@fastify/postgres'
 import Fastify from 'fastify'
@@ -6,6 +7,7 @@ import pg from 'pg'
 import { type StorageOptions, storage } from '../../plugins/storage.ts'
 import { newEncryptionKeys } from '../helper/app.ts'
 import { testPostgres } from '../helper/postgres.ts'
+import { noEnqueue, provisionStart } from '../stores/records.ts'
 
 function newApp(t: TestContext) {
   const app = Fastify({ logger: false })
@@ -43,6 +45,33 @@ test('storage plugin: PostgreSQL without keys, or with bad ones, does not boot a
     const text = await register({ store, encryptionKeys })
     assert.match(text, /key/i)
   }
+})
+
+test('storage plugin: other keys than before are named in a warning, or end the preparation', async (t) => {
+  const connectionString = await databaseUrl()
+  const [before, after] = ['before', 'after'].map((kid) => newEncryptionKeys().replace('test', kid))
+  const prepared = async (encryptionKeys: string) => {
+    const lines: string[] = []
+    const stream = new Writable({ write: (chunk, _encoding, done) => done(void lines.push(String(chunk))) })
+    const app = Fastify({ logger: { level: 'warn', stream } })
+    t.after(() => app.close())
+    await app.register(storage, { store: { connectionString }, encryptionKeys })
+    await app.osbStorage.prepare()
+    return { store: app.osbStorage.store, lines }
+  }
+  const { store, lines } = await prepared(String(before))
+  assert.deepEqual(lines, [])
+  await store.start(provisionStart({}, { state: { name: 'n' } }), noEnqueue)
+
+  const [line = '{}', ...others] = (await prepared(String(after))).lines
+  assert.deepEqual([JSON.parse(line).kids, others], [['before'], []])
+  assert.match(JSON.parse(line).msg, /BROKER_ENCRYPTION_KEYS \(or the option encryptionKeys\)/)
+  assert.deepEqual((await prepared(`${after},${before}`)).lines, [])
+  const wrong = newEncryptionKeys().replace('test', 'before')
+  assert.match(
+    await rejection(prepared(wrong)),
+    /^EncryptionKeysError: The key "before" .* does not open what is stored/
+  )
 })
 
 test('storage plugin: a connection string is prepared on demand and closed with the app', async (t) => {

@@ -1,4 +1,5 @@
 import { describe } from 'node:test'
+import { delivering } from './contract/delivering.ts'
 import { halting } from './contract/halting.ts'
 import { quotas } from './contract/quotas.ts'
 import { recordsKept } from './contract/records-kept.ts'
@@ -16,5 +17,6 @@ export function storeContract(name: string, open: Open): void {
     working(open)
     halting(open)
     surveys(open)
+    delivering(open)
   })
 }

@@ -11,7 +11,7 @@ import type {
   UnbindTask,
   UpdateTask
 } from '../../src/core/provider.ts'
-import { ContractViolation, providerContract, wrap } from '../../src/testing/index.ts'
+import { ContractViolation, type ProviderContractOptions, providerContract, wrap } from '../../src/testing/index.ts'
 
 /** A service that sells rooms and keys to them. */
 class Outside {
@@ -72,7 +72,10 @@ function roomProvider(api: Api, broken: Verbs = {}): ServiceProvider {
 }
 
 /** The checks that fail, by name. */
-async function failuresOf(broken: (api: Api, outside: Outside) => Verbs): Promise<string[]> {
+async function failuresOf(
+  broken: (api: Api, outside: Outside) => Verbs,
+  more: Pick<ProviderContractOptions, 'keepCredentials'> = {}
+): Promise<string[]> {
   const outside = new Outside()
   const api = wrap(outside)
   const checks = providerContract({
@@ -81,7 +84,8 @@ async function failuresOf(broken: (api: Api, outside: Outside) => Verbs): Promis
     update: { options: { size: 3 } },
     leftovers: async () => outside.names(),
     works: async ({ name, secret }) => outside.keys.get(String(name)) === secret,
-    abortWithinMs: 50
+    abortWithinMs: 50,
+    ...more
   })
   const failed: string[] = []
   for (const { name, run } of checks) {
@@ -322,6 +326,21 @@ for (const [what, expected, broken] of faults) {
     assert.ok(failed.includes(expected), `failed: ${failed.join(' · ')}`)
   })
 }
+
+test('providerContract: for a plan that keeps no credentials, they are not in the state of a binding', async () => {
+  assert.deepEqual(await failuresOf(() => ({}), { keepCredentials: false }), ['bind: its answer can be passed on'])
+  const forgetful = (api: Api): Verbs => ({
+    async bind(task) {
+      const state = task.state ?? { key: randomUUID() }
+      await task.saveState(state)
+      // Of an earlier attempt nobody was told.
+      const secret = `secret-${randomUUID()}`
+      if (!task.keepCredentials) await api.putKey(String(state.key), secret)
+      return { credentials: { name: state.key, secret } }
+    }
+  })
+  assert.deepEqual(await failuresOf(forgetful, { keepCredentials: false }), [])
+})
 
 test('providerContract: a fault is told with its place and what to do', async () => {
   const outside = new Outside()

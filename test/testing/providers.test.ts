@@ -63,6 +63,8 @@ testProvider(test, {
     parameters: { extensions: ['citext', 'hstore'] }
   },
   bindParameters: { role: 'owner' },
+  // It does so for all plans.
+  keepCredentials: false,
   works: ({ uri }) => connects(String(uri))
 })
 

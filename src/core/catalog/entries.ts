@@ -23,6 +23,7 @@ export interface CatalogPlan {
   readonly options: JsonObject
   readonly requiresApp: boolean
   readonly endpoints: boolean
+  readonly keepCredentials: boolean
   readonly bindable: boolean
   readonly planUpdateable: boolean
   readonly bindingRotatable: boolean
@@ -83,6 +84,7 @@ function planEntry({ service, plan, provider, source, checks }: Ingredients): Ca
     requiresApp: extension.requires_app ?? false,
     // Off: the Go client reads ports as numbers and fails the whole bind on the specification's strings.
     endpoints: extension.endpoints ?? false,
+    keepCredentials: extension.keep_credentials ?? true,
     bindable: plan.bindable ?? service.bindable,
     planUpdateable: plan.plan_updateable ?? service.plan_updateable ?? false,
     bindingRotatable: plan.binding_rotatable ?? false,

@@ -38,10 +38,22 @@ export function modeFindings(service: ServiceOutline, provider?: ServiceProvider
   if (service.source.bindings_retrievable === true) return []
   return service.plans
     .filter((plan) => (plan.extension.mode ?? provider?.mode) === 'async' && flagOf(service, plan, 'bindable'))
-    .map((plan) => ({
-      at: [...plan.at, 'x-broker', 'mode'],
-      message: 'is async, but bindings are not: that needs bindings_retrievable: true on the offering'
-    }))
+    .flatMap((plan) => [
+      {
+        at: [...plan.at, 'x-broker', 'mode'],
+        message: 'is async, but bindings are not: that needs bindings_retrievable: true on the offering'
+      },
+      ...(plan.extension.keep_credentials === false
+        ? [
+            {
+              at: [...plan.at, 'x-broker', 'keep_credentials'],
+              message:
+                'is false, and nothing can be fetched: credentials are lost with the one answer that has them; ' +
+                'bindings_retrievable: true on the offering lets a platform that can poll fetch them'
+            }
+          ]
+        : [])
+    ])
 }
 
 function commonFindings({ at, source }: { at: Place; source: JsonObject }): Finding[] {
@@ -89,6 +101,9 @@ function idleFindings(service: ServiceOutline, plan: PlanOutline): Finding[] {
   const message = 'has no effect: the plan is not bindable'
   return [
     ...(plan.source.binding_rotatable === true ? [{ at: [...plan.at, 'binding_rotatable'], message }] : []),
+    ...(plan.extension.keep_credentials === false
+      ? [{ at: [...plan.at, 'x-broker', 'keep_credentials'], message }]
+      : []),
     ...(objectAt(plan.source, 'schemas').service_binding === undefined
       ? []
       : [{ at: [...plan.at, 'schemas', 'service_binding'], message }])

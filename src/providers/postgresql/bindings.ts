@@ -8,19 +8,22 @@ import type { PlanOptions } from './plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
 import { giveOwner, giveReader } from './rights.ts'
 import { createRoles, disableLogin, dropRole, joinRole } from './roles.ts'
-import { scramVerifier } from './scram.ts'
 import type { Session } from './session.ts'
 import { isLocked, whileOpen, withhold } from './storage/lock.ts'
 import { connectionLimit, inDatabase, setConnectionLimit, withRoom } from './tenant.ts'
 
-/** Makes a login that can log in only when everything else is in place, and tries it. */
-export async function createLogin(place: Place, binding: BindingState, options: PlanOptions): Promise<void> {
+/** Makes a login that can log in only when everything else is in place, and tries it where its password is known. */
+export async function createLogin(
+  place: Place,
+  binding: BindingState,
+  { plan, password }: { plan: PlanOptions; password?: string }
+): Promise<void> {
   const { maintenance, names } = place
   const login = loginName(binding)
   const quoted = quoteIdentifier(login)
   await requireUsable(maintenance, names)
   await createRoles(maintenance, [login])
-  await maintenance.query(`ALTER ROLE ${quoted} CONNECTION LIMIT ${options.connection_limit.toFixed(0)}`)
+  await maintenance.query(`ALTER ROLE ${quoted} CONNECTION LIMIT ${plan.connection_limit.toFixed(0)}`)
   await maintenance.query(`GRANT ${quoteIdentifier(TENANTS)} TO ${quoted}`)
   await joinRole(maintenance, names.owner)
   await joinRole(maintenance, login)
@@ -30,16 +33,16 @@ export async function createLogin(place: Place, binding: BindingState, options: 
   const locked = binding.role === 'owner' && (await isLocked(maintenance, names))
   if (locked) await withhold(place, [login])
   await enableLogin(maintenance, binding)
-  await tryLogin(place, binding, locked ? login : undefined)
+  if (password !== undefined) await tryLogin(place, { binding, password, locked })
   // Attempts that crashed, or ran side by side, may have left the limit raised that they raised to get in
-  if ((await connectionLimit(maintenance, names.database)) !== options.connection_limit) {
-    await setConnectionLimit(maintenance, names.database, options.connection_limit)
+  if ((await connectionLimit(maintenance, names.database)) !== plan.connection_limit) {
+    await setConnectionLimit(maintenance, names.database, plan.connection_limit)
   }
 }
 
 /** The last step of a bind; also gives the login its password back. */
 export async function enableLogin(maintenance: Session, binding: BindingState): Promise<void> {
-  const verifier = quoteLiteral(await scramVerifier(binding.password))
+  const verifier = quoteLiteral(binding.verifier)
   const until = quoteLiteral(binding.validity?.expiresAt ?? 'infinity')
   await maintenance.query(
     `ALTER ROLE ${quoteIdentifier(loginName(binding))} LOGIN PASSWORD ${verifier} VALID UNTIL ${until}`
@@ -79,10 +82,11 @@ async function letRead(place: Place, login: string, strays: string[]): Promise<v
  */
 async function tryLogin(
   { server, maintenance, names }: Place,
-  binding: BindingState,
-  expected = binding.role === 'owner' ? names.owner : loginName(binding)
+  { binding, password, locked }: { binding: BindingState; password: string; locked: boolean }
 ): Promise<void> {
-  const login = { database: names.database, username: loginName(binding), password: binding.password }
+  const username = loginName(binding)
+  const expected = binding.role === 'owner' && !locked ? names.owner : username
+  const login = { database: names.database, username, password }
   const name = await withRoom(maintenance, names.database, () => server.logIn(maintenance.work.signal, login)).catch(
     (cause: unknown) => {
       // Otherwise a pg_hba.conf without a line for tenants would pass for a wrong password of the admin

@@ -11,6 +11,7 @@ const DEFAULT_BROKER_NAME = 'fastify-open-service-broker'
 export interface Described {
   readonly task: Pick<BindTask, 'context' | 'endpoints'>
   readonly binding: BindingState
+  readonly password: string
   /** Name of the database. */
   readonly database: string
   /** Whether the server speaks TLS. */
@@ -24,13 +25,13 @@ export interface Described {
 export async function describeBinding(
   server: AdminServer,
   { brokerName = DEFAULT_BROKER_NAME }: PostgresqlProviderSettings,
-  { task, binding, database, tls }: Described
+  { task, binding, password, database, tls }: Described
 ): Promise<Bound> {
   const { publicHost: host = server.url.host, publicPort: port = server.url.port, caFile } = server.options
   const certificate = tls && caFile !== undefined ? await readFile(caFile, 'utf8') : undefined
   const sslmode = sslModeOf(tls, certificate !== undefined)
   const username = loginName(binding)
-  const { password, validity } = binding
+  const { validity } = binding
   const place = `${host.includes(':') ? `[${host}]` : host}:${port}/${database}`
   const credentials: JsonObject = {
     uri: `postgresql://${username}:${password}@${place}?sslmode=${sslmode}`,

@@ -19,13 +19,14 @@ export const InstanceState = Type.Object({
 })
 export type InstanceState = Static<typeof InstanceState>
 
-/** What a binding keeps. The password is here before it is on the server, so that a repeated bind answers the same. */
+/** What a binding keeps. Its password is in the answer alone: each attempt at a bind makes one, and none was answered before. */
 export const BindingState = Type.Object({
   token: Token,
   /** As the instance's. */
   server: Type.Optional(Type.String()),
   suffix: Type.String({ pattern: '^[a-z2-7]{10}$' }),
-  password: Type.String({ pattern: '^[A-Za-z0-9_-]{32,}$' }),
+  /** What the server has in place of the password (`scram.ts`); here before it is there. */
+  verifier: Type.String({ pattern: '^SCRAM-SHA-256\\$' }),
   role: BindingRole,
   /** Of a login that does not work for ever; ISO 8601. */
   validity: Type.Optional(Type.Object({ expiresAt: Type.String(), renewBefore: Type.String() }))
@@ -80,12 +81,15 @@ export function newInstanceState(fields: Pick<InstanceState, 'server' | 'label'>
 /** State of a new binding. */
 export function newBindingState(
   { token, server }: InstanceState,
-  { role, lifetimeMs }: { role: BindingRole; lifetimeMs?: number | undefined }
+  { role, verifier, lifetimeMs }: { role: BindingRole; verifier: string; lifetimeMs?: number | undefined }
 ): BindingState {
-  // 32 bytes as base64url: 43 characters of [A-Za-z0-9_-], which no reader of a URI has to decode
-  const password = randomBytes(32).toString('base64url')
   const validity = lifetimeMs === undefined ? {} : { validity: validityOf(lifetimeMs) }
-  return { token, ...(server === undefined ? {} : { server }), suffix: randomBase32(10), password, role, ...validity }
+  return { token, ...(server === undefined ? {} : { server }), suffix: randomBase32(10), verifier, role, ...validity }
+}
+
+/** 32 bytes as base64url: 43 characters of [A-Za-z0-9_-], which no reader of a URI has to decode. */
+export function newPassword(): string {
+  return randomBytes(32).toString('base64url')
 }
 
 /** The last fifth of the lifetime is for those who rotate. */

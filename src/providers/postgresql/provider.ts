@@ -12,6 +12,7 @@ import {
   loginName,
   newBindingState,
   newInstanceState,
+  newPassword,
   readBindingState,
   readInstanceState
 } from './names.ts'
@@ -20,6 +21,7 @@ import { bindingRole, databaseLabel } from './parameters.ts'
 import { lifetimeMs, planOptions, planOptionsSource } from './plan-options.ts'
 import { removeInstance } from './removal.ts'
 import { repairInstance } from './repair/repair.ts'
+import { scramVerifier } from './scram.ts'
 import { Servers } from './servers.ts'
 import { whileOpen } from './storage/lock.ts'
 import { describeUsage, usageOf } from './storage/usage.ts'
@@ -111,16 +113,23 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       const plan = planOptions(task.options)
       const instance = requireState(task.instance)
       const role = bindingRole(task.parameters)
-      const binding = readBindingState(task.state) ?? newBindingState(instance, { role, lifetimeMs: lifetimeMs(plan) })
+      const password = newPassword()
+      task.conceal(password)
+      const verifier = await scramVerifier(password)
+      const begun = readBindingState(task.state)
+      const binding =
+        begun === undefined
+          ? newBindingState(instance, { role, verifier, lifetimeMs: lifetimeMs(plan) })
+          : { ...begun, verifier }
       const server = servers.of(instance, task.log)
       const names = instanceNames(instance)
       await attempt(server, task, {
         subject: () => binding,
         save: () => task.saveState(binding),
-        run: (maintenance) => createLogin({ server, maintenance, names }, binding, plan)
+        run: (maintenance) => createLogin({ server, maintenance, names }, binding, { plan, password })
       })
       const { tls } = await server.ready()
-      return describeBinding(server, options, { task, binding, database: names.database, tls })
+      return describeBinding(server, options, { task, binding, password, database: names.database, tls })
     },
 
     async unbind(task): Promise<void> {

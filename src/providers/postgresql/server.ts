@@ -2,6 +2,7 @@ import { Client, Pool, type PoolClient, type QueryResultRow } from 'pg'
 import { observePool } from '../../telemetry/index.ts'
 import { AdminUrl } from './admin-url.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
+import { codeOf } from './faults.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
@@ -120,6 +121,30 @@ export class AdminServer {
     }
   }
 
+  /**
+   * The salt that the server tells to whoever is about to log in, who then hangs up: a password that is refused would be in
+   * the server's log. Undefined where it lets in without a password; `''` where the login has none, or an older kind.
+   */
+  async saltOf(signal: AbortSignal, login: { database: string; username: string }): Promise<string | undefined> {
+    const connectionString = this.url.toLogin({ ...login, password: 'not sent' })
+    const client = newClient({ connectionString, application_name: IDLE_NAME })
+    let salt: string | undefined
+    client.connection.once('authenticationSASLContinue', ({ data }: { data: string }) => {
+      salt = /(?:^|,)s=([^,]+)/.exec(data)?.[1]
+      client.connection.stream.destroy()
+    })
+    try {
+      await unlessAborted(client.connect(), signal)
+    } catch (error) {
+      if (salt !== undefined) return salt
+      if (codeOf(error) === '28P01') return ''
+      throw error
+    } finally {
+      client.end().catch(() => undefined)
+    }
+    return undefined
+  }
+
   /** Closes every connection. */
   async close(): Promise<void> {
     const pool = this.#pool
@@ -186,9 +211,7 @@ async function checkOut(pool: Pool, signal: AbortSignal): Promise<PoolClient> {
 
 async function connect(signal: AbortSignal, config: ConstructorParameters<typeof Client>[0] & object): Promise<Client> {
   signal.throwIfAborted()
-  const client = new Client({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
-  // A loss between two statements shows in the next one; unheard it would end the process
-  client.on('error', () => undefined)
+  const client = newClient(config)
   const connecting = client.connect()
   try {
     await unlessAborted(connecting, signal)
@@ -197,6 +220,13 @@ async function connect(signal: AbortSignal, config: ConstructorParameters<typeof
     connecting.then(() => client.end()).catch(() => undefined)
     throw error
   }
+}
+
+function newClient(config: ConstructorParameters<typeof Client>[0] & object): Client {
+  const client = new Client({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
+  // A loss between two statements shows in the next one; unheard it would end the process
+  client.on('error', () => undefined)
+  return client
 }
 
 /** Takes the task's name and locks off a connection, so that nobody ends it for that task, or waits for it, later. */

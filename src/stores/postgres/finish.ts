@@ -1,7 +1,7 @@
-import type { BindingRecord, Claim, Finish, InstancePatch } from '../../core/store.ts'
+import type { Claim, Finish, InstancePatch } from '../../core/store.ts'
 import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
-import { bindingColumns, instanceColumns, json, type OperationRow } from './rows.ts'
+import { bindingColumns, instanceColumns, json, type OperationRow, undeliveredColumns } from './rows.ts'
 import { updateRow } from './statements.ts'
 import { inTransaction, type Sql } from './transactions.ts'
 
@@ -12,9 +12,7 @@ export async function finishOperation(context: StoreContext, claim: Claim, finis
     if (ended === undefined) return false
     const { instance_id: instanceId, binding_id: bindingId } = ended
     if (finish.instance !== undefined) await applyToInstance(context, sql, { instanceId, change: finish.instance })
-    if (finish.binding !== undefined && bindingId !== null) {
-      await applyToBinding(context, sql, { instanceId, bindingId, change: finish.binding })
-    }
+    if (bindingId !== null) await applyToBinding(context, sql, { instanceId, bindingId, finish })
     return true
   })
 }
@@ -62,9 +60,11 @@ async function applyToInstance(
 async function applyToBinding(
   { tables, sealer }: StoreContext,
   sql: Sql,
-  target: { instanceId: string; bindingId: string; change: Partial<BindingRecord> | 'remove' }
+  target: { instanceId: string; bindingId: string; finish: Finish }
 ): Promise<void> {
-  const { instanceId, bindingId, change } = target
+  const { instanceId, bindingId, finish } = target
+  const { binding: change, undelivered } = finish
+  if (change === undefined) return
   if (change === 'remove') {
     await sql.query(`DELETE FROM ${tables.bindings} WHERE instance_id = $1 AND binding_id = $2`, [
       instanceId,
@@ -72,7 +72,11 @@ async function applyToBinding(
     ])
     return
   }
-  const columns = await bindingColumns({ instanceId, bindingId }, change, sealer)
+  const ids = { instanceId, bindingId }
+  const columns = {
+    ...(await bindingColumns(ids, change, sealer)),
+    ...(undelivered === undefined ? {} : await undeliveredColumns(ids, undelivered, sealer))
+  }
   const key = { instance_id: instanceId, binding_id: bindingId }
   const { text, values } = updateRow(tables.bindings, key, columns)
   await sql.query(text, values)

@@ -35,10 +35,12 @@ import {
   operationFrom
 } from './rows.ts'
 import { tablesOf } from './schema.ts'
+import { missingKids } from './sealed-texts.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
 import { census, expiredBindings, listResources } from './survey.ts'
 import { inTransaction, read } from './transactions.ts'
+import { deliver, dropUndelivered } from './undelivered.ts'
 import * as work from './work.ts'
 
 export interface PostgresStoreOptions {
@@ -187,6 +189,14 @@ export class PostgresStore implements Store {
     return rows.map(operationFrom)
   }
 
+  deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
+    return deliver(this.#context, instanceId, bindingId)
+  }
+
+  dropUndelivered(): Promise<number> {
+    return dropUndelivered(this.#context)
+  }
+
   expiredBindings(): Promise<ExpiredBinding[]> {
     return expiredBindings(this.#context)
   }
@@ -229,6 +239,14 @@ export class PostgresStore implements Store {
 
   census(): Promise<Census> {
     return census(this.#context)
+  }
+
+  /**
+   * The kids of stored texts that there is no key for.
+   * @throws {EncryptionKeysError} when a key is another one than that of the same kid before
+   */
+  missingKids(): Promise<string[]> {
+    return missingKids(this.#context)
   }
 
   async health(): Promise<void> {

@@ -1,5 +1,6 @@
 import type { JsonObject } from '../../../schemas/common.ts'
 import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord } from '../../core/store.ts'
+import type { Undelivered } from '../../core/undelivered.ts'
 import type { Sealer } from './sealing.ts'
 
 /** Values by column. */
@@ -85,6 +86,7 @@ export interface BindingRow {
   status: BindingRecord['status']
   reply: string | null
   state: string | null
+  undelivered_until: Date | null
   expires_at: Date | null
   revoked_at: Date | null
   created_at: Date
@@ -92,7 +94,7 @@ export interface BindingRow {
 }
 
 export const bindingColumnNames = `instance_id, binding_id, platform, service_id, plan_id, app_guid, route, context,
-  parameters, predecessor_binding_id, status, reply, state, expires_at, revoked_at, created_at, updated_at`
+  parameters, predecessor_binding_id, status, reply, state, undelivered_until, expires_at, revoked_at, created_at, updated_at`
 
 export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<BindingRecord> {
   const ids = { instanceId: row.instance_id, bindingId: row.binding_id }
@@ -111,6 +113,7 @@ export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<Bind
     status: row.status,
     ...optional('reply', reply),
     ...optional('state', state),
+    ...optional('undeliveredUntil', row.undelivered_until),
     ...optional('expiresAt', row.expires_at),
     ...optional('revokedAt', row.revoked_at),
     createdAt: row.created_at,
@@ -141,6 +144,16 @@ export async function bindingColumns(
     created_at: fields.createdAt,
     updated_at: fields.updatedAt
   })
+}
+
+/** The columns of credentials that wait for the first fetch. */
+export async function undeliveredColumns(
+  ids: { instanceId: string; bindingId: string },
+  { credentials, until }: Undelivered,
+  sealer: Sealer
+): Promise<Columns> {
+  const undelivered = await sealer.seal(credentials, { column: 'binding.undelivered', ...ids })
+  return { undelivered, undelivered_until: until }
 }
 
 export interface OperationRow {

@@ -10,6 +10,8 @@ export interface Tables {
   /** A function. */
   readonly forgetAuditEvents: string
   readonly migrations: string
+  /** Function: the kid of a sealed text. */
+  readonly sealedKid: string
   /** Of the halts; the brokers of one database have one each. */
   readonly haltChannel: string
 }
@@ -33,6 +35,7 @@ export function tablesOf(schema: string = DEFAULT_SCHEMA): Tables {
     auditEvents: `${quoted}.audit_events`,
     forgetAuditEvents: `${quoted}.forget_audit_events`,
     migrations: `${quoted}.schema_migrations`,
+    sealedKid: `${quoted}.sealed_kid`,
     haltChannel: `${schema}_halt`
   }
 }

@@ -10,7 +10,7 @@ export interface EncryptionKey {
 
 /** What a sealed text belongs to: one column of one row. */
 export interface Purpose {
-  readonly column: 'instance.state' | 'binding.state' | 'binding.reply'
+  readonly column: 'instance.state' | 'binding.state' | 'binding.reply' | 'binding.undelivered'
   readonly instanceId: string
   readonly bindingId?: string
 }
@@ -20,6 +20,11 @@ export class SealBroken extends Error {
   override readonly name = 'SealBroken'
 }
 
+/** `BROKER_ENCRYPTION_KEYS` is not usable; the message says what to do, and never a key. */
+export class EncryptionKeysError extends Error {
+  override readonly name = 'EncryptionKeysError'
+}
+
 const KEY_BYTES = 32
 const HOW_TO_MAKE_ONE = 'Make a key with: openssl rand -base64 32'
 const KID = /^[A-Za-z0-9._-]{1,64}$/
@@ -27,7 +32,7 @@ const BASE64 = /^[A-Za-z0-9+/_-]+={0,2}$/
 
 /**
  * Reads `kid:base64,kid2:base64`. The first key writes, all of them read: to rotate, put a new one in front.
- * @throws {Error} naming the variable and the entry, never the key
+ * @throws {EncryptionKeysError} naming the variable and the entry, never the key
  */
 export function parseEncryptionKeys(text: string): EncryptionKey[] {
   const entries = text.split(',').map((entry) => entry.trim())
@@ -51,6 +56,11 @@ export class Sealer {
     if (current === undefined) throw new Error('The store needs at least one encryption key.')
     this.#current = current
     this.#keys = new Map(keys.map(({ kid, key }) => [kid, key]))
+  }
+
+  /** Of its keys; the first writes. */
+  get kids(): readonly string[] {
+    return [...this.#keys.keys()]
   }
 
   seal(value: JsonObject, purpose: Purpose): Promise<string> {
@@ -114,6 +124,8 @@ function parseEntry(entry: string, where: string): EncryptionKey {
   return { kid, key: createSecretKey(bytes) }
 }
 
-function invalid(what: string): Error {
-  return new Error(`BROKER_ENCRYPTION_KEYS must be kid:base64[,kid:base64…], but ${what} ${HOW_TO_MAKE_ONE}`)
+function invalid(what: string): EncryptionKeysError {
+  return new EncryptionKeysError(
+    `BROKER_ENCRYPTION_KEYS must be kid:base64[,kid:base64…], but ${what} ${HOW_TO_MAKE_ONE}`
+  )
 }

@@ -34,7 +34,8 @@ export function resultChecks({ provider }: ProviderContractOptions): readonly Ru
       async run(stage) {
         const instance = await provisioned(stage)
         const { result = {} } = await succeeds('bind', instance.bind('b-1'))
-        passes(() => permittedBinding({ requires: [...(stage.options.requires ?? [])], endpoints: true }, result))
+        const { requires = [], keepCredentials = true } = stage.options
+        passes(() => permittedBinding({ requires, endpoints: true, keepCredentials }, result, instance.stateOf('b-1')))
       }
     },
     {

@@ -187,11 +187,11 @@ const breaches: { rule: string; at: (string | number)[]; value: unknown; path: s
     message: /is not known \(known: mode, requires_app, endpoints, keep_credentials, options\)/
   },
   {
-    rule: 'credentials that are not to be kept',
+    rule: 'a word about credentials that is no flag',
     at: ['services', 0, 'plans', 0, 'x-broker', 'keep_credentials'],
-    value: false,
+    value: 'never',
     path: `${plan}.x-broker.keep_credentials`,
-    message: /must be true/
+    message: /must be true or false/
   },
   {
     rule: 'an unknown mode',

@@ -266,6 +266,22 @@ const differences: { what: string; at: Place; before: unknown; after: unknown; i
     consequence: /Go client/
   },
   {
+    what: 'credentials that are kept no more',
+    at: [...PLAN, 'x-broker', 'keep_credentials'],
+    before: undefined,
+    after: false,
+    is: `changes x-broker ${plan}.x-broker.keep_credentials is false, and was true`,
+    consequence: /answered once/
+  },
+  {
+    what: 'credentials that are kept again',
+    at: [...PLAN, 'x-broker', 'keep_credentials'],
+    before: false,
+    after: true,
+    is: `changes x-broker ${plan}.x-broker.keep_credentials is true, and was false`,
+    consequence: /can be fetched again/
+  },
+  {
     what: 'another option',
     at: [...PLAN, 'x-broker', 'options'],
     before: { size: 5, zone: 'a' },

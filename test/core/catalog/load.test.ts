@@ -76,6 +76,7 @@ test('load catalog: a plan without a word of its own has the defaults', async ()
     options: {},
     requiresApp: false,
     endpoints: false,
+    keepCredentials: true,
     bindable: false,
     planUpdateable: false,
     bindingRotatable: false,
@@ -97,7 +98,7 @@ test('load catalog: a plan has its own words before those of the offering', asyn
     binding_rotatable: true,
     maximum_polling_duration: 60,
     maintenance_info: { version: '1.2.3' },
-    'x-broker': { mode: 'either', requires_app: true, endpoints: true, keep_credentials: true, options: { zone: 'z' } }
+    'x-broker': { mode: 'either', requires_app: true, endpoints: true, keep_credentials: false, options: { zone: 'z' } }
   })
   const loaded = await loadCatalog(source, choice)
   const { service, plan, provider, validate, ...entry } = loaded.plan('s-1', 'p-1') ?? {}
@@ -107,6 +108,7 @@ test('load catalog: a plan has its own words before those of the offering', asyn
     options: { size: 10, zone: 'z' },
     requiresApp: true,
     endpoints: true,
+    keepCredentials: false,
     bindable: false,
     planUpdateable: false,
     bindingRotatable: true,

@@ -180,6 +180,25 @@ test('check catalog: vendor fields are no warning', () => {
   assert.deepEqual(warningsOf(catalogWith(['services', 0, 'active'], true)), [])
 })
 
+test('check catalog: credentials that are not kept are a warning where nothing can be bound, or fetched', () => {
+  const planWith = (extension: object, more: object = {}) => ({
+    id: 's-1',
+    name: 'database',
+    description: 'x',
+    bindable: true,
+    plans: [{ id: 'p', name: 'small', description: 'x', 'x-broker': { keep_credentials: false, ...extension } }],
+    ...more
+  })
+  const of = (extension: object, more?: object) =>
+    warningsOf(catalogWith(['services', 0], planWith(extension, more))).filter(({ path }) =>
+      path.endsWith('credentials')
+    )
+  assert.match(of({ mode: 'sync' }, { bindable: false })[0]?.message ?? '', /no effect: the plan is not bindable/)
+  assert.match(of({ mode: 'async' })[0]?.message ?? '', /nothing can be fetched.*bindings_retrievable: true/)
+  assert.deepEqual(of({ mode: 'sync' }), [])
+  assert.deepEqual(of({ mode: 'async' }, { bindings_retrievable: true }), [])
+})
+
 test('check catalog: ids that are no GUIDs and plans of mode either are no warning', () => {
   assert.deepEqual(warningsOf(catalogWith(['services', 0, 'plans', 0, 'x-broker', 'mode'], 'either')), [])
 })

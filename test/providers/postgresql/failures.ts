@@ -63,7 +63,7 @@ export async function assertUnavailable(
 export function assertDiscreet(said: unknown, { instance, adminUrl }: { instance: Instance; adminUrl: string }): void {
   const text = JSON.stringify(said)
   const { password, host } = new URL(adminUrl)
-  const secrets = [adminUrl, `@${host}`, password, ...[...instance.states.values()].map((state) => state.password)]
+  const secrets = [adminUrl, `@${host}`, password, ...[...instance.states.values()].map((state) => state.verifier)]
   for (const secret of secrets) {
     if (typeof secret !== 'string' || secret === '') continue
     // Whole words: a password of a test may be part of a login's name

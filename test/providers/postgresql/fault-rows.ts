@@ -173,7 +173,8 @@ export const faultRows: readonly FaultRow[] = [
   {
     row: 26,
     fault: 'a tenant changes its own password',
-    answer: 'a repair, or a repeated bind, sets the one that was answered; an unbind shuts out either',
+    answer:
+      'a repair sets the one that was answered, another attempt at the bind a new one; an unbind shuts out either',
     files: ['fault-tenant.test.ts', 'repair.test.ts']
   },
   {

@@ -95,12 +95,20 @@ test('update: the new plan is what sessions get, and what bindings are limited t
   assert.deepEqual(limits, [{ n: 7 }, { n: 7 }])
 })
 
-test('[row 25] bind: repeated with the saved state answers the same credentials', async (t) => {
+test('[row 25] bind: repeated with the saved state has the same login, another password, and none in its state', async (t) => {
   const { provider } = await setUp(t)
   const instance = await instanceOf(t, provider)
   const first = await instance.bind('b')
-  assert.deepEqual(await instance.bind('b'), first)
-  assert.match(String(first.credentials?.password), /^[A-Za-z0-9_-]{32,}$/)
+  const again = await instance.bind('b')
+  const [before, after] = [first.credentials ?? {}, again.credentials ?? {}]
+  assert.equal(after.username, before.username)
+  assert.notEqual(after.password, before.password)
+  assert.match(String(after.password), /^[A-Za-z0-9_-]{32,}$/)
+  await connect(t, String(after.uri))
+  await assert.rejects(connect(t, String(before.uri)), { code: '28P01' })
+  const state = JSON.stringify(instance.states.get('b'))
+  assert.match(state, /SCRAM-SHA-256/)
+  for (const { password } of [before, after]) assert.ok(!state.includes(String(password)))
 })
 
 test('bind: unknown role or parameter is rejected with 400', async (t) => {

@@ -16,7 +16,7 @@ import {
   quotaBytes
 } from '../../../src/providers/postgresql/plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from '../../../src/providers/postgresql/quoting.ts'
-import { isVerifierOf, scramVerifier } from '../../../src/providers/postgresql/scram.ts'
+import { isSameVerifier, saltOf, scramVerifier } from '../../../src/providers/postgresql/scram.ts'
 import { AdminServer } from '../../../src/providers/postgresql/server.ts'
 
 test('quoting: a name or a value cannot end its quotes', () => {
@@ -30,8 +30,12 @@ test('scram: a verifier has the form that PostgreSQL takes, and a salt of its ow
   const [one, two] = [await scramVerifier('secret'), await scramVerifier('secret')]
   assert.match(one, /^SCRAM-SHA-256\$4096:[A-Za-z0-9+/]{22}==\$[A-Za-z0-9+/]{43}=:[A-Za-z0-9+/]{43}=$/)
   assert.notEqual(one, two)
-  assert.deepEqual([await isVerifierOf(one, 'secret'), await isVerifierOf(two, 'Secret')], [true, false])
-  assert.equal(await isVerifierOf('md5abc', 'secret'), false)
+  assert.deepEqual(
+    [isSameVerifier(one, one), isSameVerifier(one, two), isSameVerifier('md5abc', one)],
+    [true, false, false]
+  )
+  assert.equal(saltOf(one), one.split(/[:$]/)[2])
+  assert.equal(saltOf('md5abc'), undefined)
 })
 
 test('names: tokens fill the alphabet, and nothing is longer than PostgreSQL takes', () => {
@@ -125,14 +129,18 @@ test('credentials: with TLS and an authority say verify-full, with the root as t
   const caFile = join(folder, 'ca.pem')
   await writeFile(caFile, 'PEM')
   const options = { adminUrl: 'postgresql://a@[::1]/postgres', caFile, publicHost: '2001:db8::1', publicPort: 6432 }
-  const binding = newBindingState(newInstanceState(), { role: 'reader' })
+  const binding = newBindingState(newInstanceState(), { role: 'reader', verifier: await scramVerifier('p4ssword') })
   const describe = (
     platform: string | undefined,
     tls = true,
     from: typeof options | { adminUrl: string } = options
   ) => {
     const task = { context: platform === undefined ? {} : { platform }, endpoints: false }
-    return describeBinding(new AdminServer(from), {}, { task, binding, database: `osb_d_${binding.token}`, tls })
+    return describeBinding(
+      new AdminServer(from),
+      {},
+      { task, binding, password: 'p4ssword', database: `osb_d_${binding.token}`, tls }
+    )
   }
   const { credentials = {}, endpoints } = await describe('cloudfoundry')
   assert.equal(endpoints, undefined)

@@ -153,7 +153,8 @@ export class Instance {
       appGuid: undefined,
       route: undefined,
       predecessor: undefined,
-      endpoints: true
+      endpoints: true,
+      keepCredentials: true
     })
   }
 
@@ -236,7 +237,8 @@ export class Instance {
         onSave?.()
         this.states.set(id, structuredClone(state))
       },
-      progress: async () => undefined
+      progress: async () => undefined,
+      conceal: () => undefined
     }
   }
 }

@@ -32,6 +32,7 @@ export function extensionDifferences({ before, after }: PlanPair): Difference[] 
     ...modeDifferences(was, is).map((found) => ({ ...found, kind: 'x-broker' as const, at: at('mode') })),
     ...appDifferences(was, is).map((found) => ({ ...found, kind: 'x-broker' as const, at: at('requires_app') })),
     ...endpointDifferences(was, is).map((found) => ({ ...found, kind: 'x-broker' as const, at: at('endpoints') })),
+    ...keepDifferences(was, is).map((found) => ({ ...found, kind: 'x-broker' as const, at: at('keep_credentials') })),
     ...optionDifferences(was, is).map((found) => ({ ...found, kind: 'x-broker' as const, at: at('options') }))
   ]
 }
@@ -83,6 +84,26 @@ function endpointDifferences(before: JsonObject, after: JsonObject): Said[] {
           severity: 'changes',
           message: 'is false, and was true',
           consequence: 'New bindings carry no endpoints; those that exist keep theirs'
+        }
+      ]
+}
+
+function keepDifferences(before: JsonObject, after: JsonObject): Said[] {
+  const [was, is] = [before.keep_credentials !== false, after.keep_credentials !== false]
+  if (was === is) return []
+  return is
+    ? [
+        {
+          severity: 'changes',
+          message: 'is true, and was false',
+          consequence: 'Credentials of new bindings are kept, and can be fetched again; those that exist stay without'
+        }
+      ]
+    : [
+        {
+          severity: 'changes',
+          message: 'is false, and was true',
+          consequence: 'Credentials of new bindings are answered once; those that exist are kept until their unbind'
         }
       ]
 }

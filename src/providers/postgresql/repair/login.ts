@@ -1,15 +1,13 @@
 import { createLogin, enableLogin } from '../bindings.ts'
 import { TENANTS } from '../bootstrap.ts'
-import { codeOf } from '../faults.ts'
 import type { Place } from '../instances.ts'
 import { resourceName } from '../inventory.ts'
 import { type BindingState, loginName } from '../names.ts'
 import type { PlanOptions } from '../plan-options.ts'
 import { quoteIdentifier } from '../quoting.ts'
 import { giveOwner, giveReader } from '../rights.ts'
-import { isVerifierOf } from '../scram.ts'
+import { isSameVerifier, saltOf } from '../scram.ts'
 import { isLocked } from '../storage/lock.ts'
-import { withRoom } from '../tenant.ts'
 import type { Drift } from './drift.ts'
 import { ATTRIBUTES_OF_R } from './roles.ts'
 
@@ -33,7 +31,7 @@ export async function loginDrift(place: Place, binding: BindingState, plan: Plan
   const resource = resourceName('role', login, server.name)
   const quoted = quoteIdentifier(login)
   const row = await readLogin(place, login)
-  const remake = () => createLogin(place, binding, plan)
+  const remake = () => createLogin(place, binding, { plan })
   if (row === undefined) return [{ resource, finding: 'is not there', heal: remake }]
   // A limit of 0 marks one that is being removed: to give it back would undo half of an unbind
   if (row.limit === 0) return [{ resource, finding: 'is disabled: its removal did not end' }]
@@ -75,7 +73,7 @@ export async function loginDrift(place: Place, binding: BindingState, plan: Plan
   const enable = () => enableLogin(maintenance, binding)
   if (!row.login) add('may not log in', enable)
   else if (!sameTime(row.until, binding.validity?.expiresAt)) add('works until another time', enable)
-  else if (!(await knowsPassword(place, binding))) add('has another password', enable)
+  else if (!(await hasPassword(place, binding))) add('has another password', enable)
   return drift
 }
 
@@ -99,8 +97,11 @@ function sameTime(until: Date | number | null, expiresAt: string | undefined): b
   return expiresAt === undefined
 }
 
-/** A superuser can read the verifier; any other admin has to try the password. */
-async function knowsPassword({ server, maintenance, names }: Place, binding: BindingState): Promise<boolean> {
+/**
+ * A superuser can read the verifier. To any other admin the server tells its salt: each change of a password makes another,
+ * unless whoever changes it takes pains to keep it.
+ */
+async function hasPassword({ server, maintenance, names }: Place, binding: BindingState): Promise<boolean> {
   const login = loginName(binding)
   const { superuser } = await server.ready()
   if (superuser) {
@@ -108,16 +109,8 @@ async function knowsPassword({ server, maintenance, names }: Place, binding: Bin
       'SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = $1',
       [login]
     )
-    return row?.verifier != null && (await isVerifierOf(row.verifier, binding.password))
+    return row?.verifier != null && isSameVerifier(row.verifier, binding.verifier)
   }
-  const credentials = { database: names.database, username: login, password: binding.password }
-  try {
-    await withRoom(maintenance, names.database, () => server.logIn(maintenance.work.signal, credentials))
-    return true
-  } catch (error) {
-    if (codeOf(error) === '28P01') return false
-    // A password is checked before the right to connect, which is a finding of its own
-    if (codeOf(error) === '42501') return true
-    throw error
-  }
+  const told = await server.saltOf(maintenance.work.signal, { database: names.database, username: login })
+  return told === undefined || told === saltOf(binding.verifier)
 }
