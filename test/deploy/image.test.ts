@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
-import { createServer } from 'node:net'
+import { createServer as createHttpsServer } from 'node:https'
+import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
@@ -9,7 +10,7 @@ import { ValidationSeverity, validate } from 'dockerfile-utils'
 import { Environment } from '../../src/config.ts'
 import { end, platformOf, temporaryFolder } from '../server/broker-process.ts'
 import { assemble, confined, type Image, layerSizes, within } from './image.ts'
-import { credentials, postgresVariables, run, serve, walk } from './program.ts'
+import { postgresVariables, run, serve, walk } from './program.ts'
 
 const dockerfile = readFileSync(join(import.meta.dirname, '../../Dockerfile'), 'utf8')
 
@@ -68,6 +69,20 @@ test('image: read-only and as its own user, it serves the whole life of a databa
   assert.match(stderr, /^GET \/healthz: .*ECONNREFUSED.*\n$/)
 })
 
+test('image: its health check asks by HTTPS where the broker has a certificate', async (t) => {
+  const fixture = (name: string) => readFileSync(join(import.meta.dirname, '../fixtures/tls', name))
+  const asked: string[] = []
+  const server = createHttpsServer({ cert: fixture('cert.pem'), key: fixture('key.pem') }, (request, reply) => {
+    asked.push(request.url ?? '')
+    reply.writeHead(asked.length === 1 ? 200 : 503).end('{}')
+  })
+  const port = String(await listening(server))
+  t.after(() => server.close())
+  assert.deepEqual(await healthOf(t, { BROKER_PORT: port, BROKER_TLS_CERT: 'cert.pem' }), { code: 0, stderr: '' })
+  const { code, stderr } = await healthOf(t, { BROKER_PORT: port, BROKER_TLS_CERT: 'cert.pem' })
+  assert.deepEqual([code, stderr, asked], [1, 'GET /healthz answered 503\n', ['/healthz', '/healthz']])
+})
+
 test('image: its compiled code is that of its user and its Node', () => {
   const [folder = '', ...others] = readdirSync(join(image().root, image().env.NODE_COMPILE_CACHE ?? ''))
   assert.deepEqual(others, [])
@@ -92,18 +107,23 @@ test('Dockerfile: a line less in what it copies to build from, and nothing is bu
 })
 
 async function healthOf(t: TestContext, variables: Record<string, string>) {
-  const port = { BROKER_PORT: variables.BROKER_PORT ?? '' }
-  const { command, options } = within(image(), image().healthcheck, { variables: { ...credentials, ...port } })
+  const { command, options } = within(image(), image().healthcheck, { variables })
   const { code, stderr } = await run(t, command, options)
   return { code, stderr }
 }
 
 async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
+  const server = createServer()
+  const port = await listening(server)
   server.close()
   await once(server, 'close')
+  return port
+}
+
+async function listening(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
   if (typeof address !== 'object' || address === null) throw new Error('a server without a port')
   return address.port
 }

@@ -20,7 +20,9 @@ const values = {
     replicas: 2,
     image: { repository: 'registry.example.com/osb', digest: `sha256:${'a'.repeat(64)}` },
     imagePullSecrets: [{ name: 'pull' }],
-    env: { LOG_LEVEL: 'debug', POSTGRESQL_PUBLIC_PORT: 6432 },
+    env: { LOG_LEVEL: 'debug', POSTGRESQL_PUBLIC_PORT: 6432, POSTGRESQL_CA_FILE: '/etc/osb-ca/ca.pem' },
+    extraVolumes: [{ name: 'ca', secret: { secretName: 'tenants-ca' } }],
+    extraVolumeMounts: [{ name: 'ca', mountPath: '/etc/osb-ca', readOnly: true }],
     catalog: parse(readFileSync(join(root, 'catalog.yaml'), 'utf8')),
     service: { port: 8080, annotations: { a: 'b' } },
     ingress: {
