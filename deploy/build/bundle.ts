@@ -29,7 +29,8 @@ const require = bundleRequire(import.meta.url), __filename = import.meta.filenam
 export async function buildBundle({ folder, sourcemap = false }: BundleOptions): Promise<string> {
   const outfile = join(folder, 'osb.mjs')
   const { metafile } = await build({
-    entryPoints: [join(root, 'src/cli/osb.js')],
+    absWorkingDir: root,
+    entryPoints: ['src/cli/osb.js'],
     outfile,
     bundle: true,
     platform: 'node',

@@ -3,22 +3,22 @@ import { existsSync, globSync, mkdtempSync, readFileSync, rmSync } from 'node:fs
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { before, test } from 'node:test'
+import { after, before, test } from 'node:test'
 import { build } from 'esbuild'
 import { parse } from 'yaml'
 
 const root = join(import.meta.dirname, '../..')
 const names = globSync('.github/workflows/*.yml', { cwd: root }).toSorted()
 const texts = names.map((name): [string, string] => [name, readFileSync(join(root, name), 'utf8')])
+const folder = mkdtempSync(join(tmpdir(), 'osb-workflows-'))
+after(() => rmSync(folder, { recursive: true }))
 let parser: typeof import('@actions/workflow-parser')
 before(async () => {
   // The package imports JSON as bundlers take it and Node does not.
-  const folder = mkdtempSync(join(tmpdir(), 'osb-workflows-'))
   const outfile = join(folder, 'parser.cjs')
   const entryPoints = ['@actions/workflow-parser']
   await build({ entryPoints, absWorkingDir: root, outfile, bundle: true, platform: 'node', format: 'cjs' })
   parser = createRequire(import.meta.url)(outfile)
-  rmSync(folder, { recursive: true })
 })
 
 const { scripts } = JSON.parse(readFileSync(join(root, 'package.json'), 'utf8'))
