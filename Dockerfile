@@ -8,6 +8,7 @@ ARG BASE=node:24.21.0-trixie-slim
 FROM --platform=$BUILDPLATFORM ${BASE} AS build
 WORKDIR /src
 COPY package.json package-lock.json ./
+COPY dev dev
 RUN npm ci --ignore-scripts --no-audit --no-fund
 COPY catalog.yaml ./
 COPY deploy/build deploy/build

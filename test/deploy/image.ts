@@ -160,11 +160,20 @@ function runIn(image: Image, instruction: JSONInstruction, text: string): void {
     const { command, options } = within(image, list, { writable: true })
     execFileSync(command[0] ?? '', command.slice(1), { ...options, stdio: 'pipe' })
   } else if (text.startsWith('npm ci ')) {
+    requireLocalPackages(join(image.root, image.workdir))
     symlinkSync(join(root, 'node_modules'), join(image.root, image.workdir, 'node_modules'))
   } else {
     const env = { ...process.env, PATH: `${join(root, 'node_modules/.bin')}:${process.env.PATH}` }
     const script = process.getuid?.() === 0 ? text : `chown() { :; }; ${text}`
     execFileSync('sh', ['-ec', script], { cwd: join(image.root, image.workdir), env, stdio: 'pipe' })
+  }
+}
+
+/** What the lockfile installs from this checkout has to be there; the rest comes from the registry. */
+function requireLocalPackages(folder: string): void {
+  const { packages } = JSON.parse(readFileSync(join(folder, 'package-lock.json'), 'utf8'))
+  for (const path of Object.keys(packages).filter((path) => !path.includes('node_modules/'))) {
+    if (!existsSync(join(folder, path, 'package.json'))) throw new Error(`npm ci needs ${path}/package.json.`)
   }
 }
 
