@@ -20,6 +20,7 @@ export function shippedMigrations(): string | Readonly<Record<string, string>> {
 
 /** What is asked of our `package.json`. */
 export interface Manifest {
+  readonly version: string
   readonly peerDependencies: Readonly<Record<string, string>>
 }
 

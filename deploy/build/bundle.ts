@@ -18,8 +18,8 @@ export interface BundleOptions {
   readonly sourcemap?: boolean
 }
 
-/** Packages that work without these, and say so when they are asked for: `pg` with its native client, and on Workers. */
-const ABSENT = ['pg-native', 'cloudflare:sockets']
+/** What is found where it is installed beside the bundle: `pg` has it on other systems, logs are JSON without it. */
+const ABSENT = ['pg-native', 'cloudflare:sockets', 'pino-pretty']
 
 /** What modules written for CommonJS expect to find. The names are those of nothing else in the bundle. */
 const BANNER = `import { createRequire as bundleRequire } from 'node:module'
@@ -66,12 +66,12 @@ const packageFiles: Plugin = {
   setup({ onLoad }) {
     onLoad({ filter: /[\\/]src[\\/]package-files\.ts$/ }, async () => {
       const { value } = await readCatalogFile(join(root, 'catalog.yaml'))
-      const { peerDependencies } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
+      const { version, peerDependencies } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
       return {
         contents: [
           `export const shippedCatalog = () => (${JSON.stringify(value)})`,
           `export const shippedMigrations = () => (${JSON.stringify(await textsIn('migrations'))})`,
-          `export const shippedManifest = () => (${JSON.stringify({ peerDependencies })})`
+          `export const shippedManifest = () => (${JSON.stringify({ version, peerDependencies })})`
         ].join('\n')
       }
     })
