@@ -1,8 +1,6 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { createServer as createHttpsServer } from 'node:https'
-import { createServer, type Server } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, type TestContext, test } from 'node:test'
@@ -10,7 +8,7 @@ import { ValidationSeverity, validate } from 'dockerfile-utils'
 import { Environment } from '../../src/config.ts'
 import { end, platformOf, temporaryFolder } from '../server/broker-process.ts'
 import { assemble, confined, type Image, layerSizes, within } from './image.ts'
-import { postgresVariables, run, serve, walk } from './program.ts'
+import { freePort, listenOn, postgresVariables, run, serve, walk } from './program.ts'
 
 const dockerfile = readFileSync(join(import.meta.dirname, '../../Dockerfile'), 'utf8')
 
@@ -76,7 +74,7 @@ test('image: its health check asks by HTTPS where the broker has a certificate',
     asked.push(request.url ?? '')
     reply.writeHead(asked.length === 1 ? 200 : 503).end('{}')
   })
-  const port = String(await listening(server))
+  const port = String(await listenOn(server))
   t.after(() => server.close())
   assert.deepEqual(await healthOf(t, { BROKER_PORT: port, BROKER_TLS_CERT: 'cert.pem' }), { code: 0, stderr: '' })
   const { code, stderr } = await healthOf(t, { BROKER_PORT: port, BROKER_TLS_CERT: 'cert.pem' })
@@ -114,22 +112,6 @@ async function healthOf(t: TestContext, variables: Record<string, string>) {
   const { command, options } = within(image(), image().healthcheck, { variables })
   const { code, stderr } = await run(t, command, options)
   return { code, stderr }
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer()
-  const port = await listening(server)
-  server.close()
-  await once(server, 'close')
-  return port
-}
-
-async function listening(server: Server): Promise<number> {
-  server.listen(0, '127.0.0.1')
-  await once(server, 'listening')
-  const address = server.address()
-  if (typeof address !== 'object' || address === null) throw new Error('a server without a port')
-  return address.port
 }
 
 function megabytes(bytes: number): string {

@@ -5,7 +5,9 @@ import { type TestContext, test } from 'node:test'
 import { parse } from 'yaml'
 import { Environment } from '../../src/config.ts'
 import { buildApp } from '../helper/app.ts'
+import { plainEnvironment } from '../server/broker-process.ts'
 import { kustomized, type Manifest, rendered, schemaFaults } from './manifests.ts'
+import { credentials, freePort, serve } from './program.ts'
 
 const root = join(import.meta.dirname, '../..')
 const chart = join(root, 'deploy/helm')
@@ -37,6 +39,7 @@ const values = {
       postgresPorts: [5432, 6432],
       egress: [{ ports: [{ port: 4318, protocol: 'TCP' }] }]
     },
+    metrics: { enabled: true, port: 9100, serviceMonitor: { enabled: true, labels: { release: 'prometheus' } } },
     podAnnotations: { e: 'f' },
     podLabels: { g: 'h' },
     nodeSelector: { i: 'j' },
@@ -63,10 +66,14 @@ for (const [what, given] of Object.entries(values)) {
   test(`deploy/helm with the ${what}: the schemas of Kubernetes allow it, and it fits the broker`, async (t) => {
     const manifests = await chartManifests(t, given)
     if (manifests.length === 0) return
-    assert.deepEqual(await schemaFaults(manifests), [])
+    // The schema of a ServiceMonitor is that of an operator, not of Kubernetes.
+    assert.deepEqual(await schemaFaults(manifests.filter(({ kind }) => kind !== 'ServiceMonitor')), [])
     assert.deepEqual(await misfits(t, manifests), [])
     const kinds = new Set(manifests.map(({ kind }) => kind))
-    assert.equal(kinds.has('Ingress') && kinds.has('ConfigMap'), what === 'most')
+    assert.equal(
+      ['Ingress', 'ConfigMap', 'ServiceMonitor'].every((kind) => kinds.has(kind)),
+      what === 'most'
+    )
   })
 }
 
@@ -79,6 +86,29 @@ test('deploy/helm: another catalog changes the checksum of the pods, and arrives
   const other = await chartManifests(t, { ...values.most, catalog: { services: [] } })
   assert.match(checksumOf(manifests), /^[0-9a-f]{64}$/)
   assert.notEqual(checksumOf(manifests), checksumOf(other))
+})
+
+test('deploy/helm: what Prometheus is told to ask is where the metrics are', async (t) => {
+  const manifests = await chartManifests(t, values.most)
+  if (manifests.length === 0) return
+  const of = (kind: string) => manifests.find((manifest) => manifest.kind === kind)
+  const [endpoint] = of('ServiceMonitor').spec.endpoints
+  const port = of('Service').spec.ports.find(({ name }: { name: string }) => name === endpoint.port)
+  const { ports, env } = broker(manifests)
+  const open = ports.find(({ name }: { name: string }) => name === port.targetPort)
+  const variables = env.map(({ name, value }: { name: string; value: string }) => [name, value])
+  const { OTEL_EXPORTER_PROMETHEUS_PORT, ...telemetry } = Object.fromEntries(variables)
+  assert.deepEqual([OTEL_EXPORTER_PROMETHEUS_PORT, open.containerPort], ['9100', 9100])
+
+  const chosen = String(await freePort())
+  const osb = [process.execPath, join(root, 'src/cli/osb.js'), 'serve']
+  const memory = { BROKER_STORAGE: 'memory', BROKER_CATALOG_PATH: join(root, 'test/fixtures/seed-catalog.yaml') }
+  const { OTEL_METRICS_EXPORTER, OTEL_EXPORTER_PROMETHEUS_HOST } = telemetry
+  const asked = { OTEL_METRICS_EXPORTER, OTEL_EXPORTER_PROMETHEUS_HOST, OTEL_EXPORTER_PROMETHEUS_PORT: chosen }
+  await serve(t, osb, { env: { ...plainEnvironment(), ...credentials, ...memory, BROKER_PORT: '0', ...asked } })
+  const reply = await fetch(`http://127.0.0.1:${chosen}${endpoint.path}`)
+  assert.equal(reply.status, 200)
+  assert.match(await reply.text(), /^# TYPE osb_/m)
 })
 
 test('deploy/helm: a release without its Secret is refused, in words', async () => {
@@ -182,7 +212,7 @@ async function misfits(t: TestContext, manifests: Manifest[]): Promise<string[]>
   expect(container.ports[0].containerPort === listening, `the port of the container is not ${listening}`)
 
   for (const { name, value } of container.env) {
-    expect(name in Environment.properties, `the broker reads no ${name}`)
+    expect(name in Environment.properties || name.startsWith('OTEL_'), `the broker reads no ${name}`)
     expect(!SECRETS.includes(name) || value === undefined, `${name} is written down`)
   }
   const given = new Set(container.env.map(({ name }: { name: string }) => name))

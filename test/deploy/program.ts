@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { type SpawnOptions, spawn } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
+import { once } from 'node:events'
+import { createServer, type Server } from 'node:net'
 import type { TestContext } from 'node:test'
 import { testPostgres } from '../helper/postgres.ts'
 import { type Broker, listening, type Program, platformOf, shipped, watch } from '../server/broker-process.ts'
@@ -58,4 +60,22 @@ export async function walk(broker: Broker): Promise<void> {
     const removed = await call('DELETE', path + query)
     assert.deepEqual([removed.status, removed.body], [200, {}], path)
   }
+}
+
+/** A port that nothing listens on. */
+export async function freePort(): Promise<number> {
+  const server = createServer()
+  const port = await listenOn(server)
+  server.close()
+  await once(server, 'close')
+  return port
+}
+
+/** Has a server listen on this machine, and answers its port. */
+export async function listenOn(server: Server): Promise<number> {
+  server.listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  if (typeof address !== 'object' || address === null) throw new Error('a server without a port')
+  return address.port
 }
