@@ -12,7 +12,7 @@ import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
 import { type KeptCredentials, keptCredentials, keptEncryptionKeys } from './kept-secrets.ts'
 import { loggerOptions } from './log.ts'
-import { packageRoot } from './package-root.ts'
+import { shippedCatalog } from './package-files.ts'
 import { ReloadablePlatforms } from './platforms/index.ts'
 import { postgresqlOptions } from './postgresql-servers.ts'
 import { parseEncryptionKeys } from './stores/postgres/index.ts'
@@ -88,7 +88,7 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
   app.addHook('onListen', async () => tls?.follow(app.log))
   app.addHook('onClose', async () => tls?.stop())
   app.setNotFoundHandler(answerUnknownRoute)
-  const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? join(packageRoot(), 'catalog.yaml'))
+  const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? shippedCatalog())
   try {
     await app.register(openServiceBroker, {
       catalog,

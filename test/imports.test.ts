@@ -11,6 +11,7 @@ const ranks: Record<string, number> = {
   schemas: 0,
   'src/package-root': 0,
   'src/telemetry': 0,
+  'src/package-files': 1,
   'src/client': 1,
   'src/core': 1,
   'src/conformance': 2,

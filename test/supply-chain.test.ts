@@ -58,7 +58,8 @@ test('npm install of the package: a script is found wherever it comes from, but 
 
 test('npm ci in a checkout: each script is allowed or refused by name, and the PostgreSQL is the one that users are told', () => {
   const scripts = foreign.filter(([, { hasInstallScript }]) => hasInstallScript).map(([folder]) => nameOf(folder))
-  assert.deepEqual(Object.keys(manifest.allowScripts).sort(), scripts.sort())
+  // Of esbuild there are two versions: that of the bundle, and that of the site.
+  assert.deepEqual(Object.keys(manifest.allowScripts).sort(), [...new Set(scripts)].sort())
   const allowed = Object.entries(manifest.allowScripts).filter(([, allow]) => allow)
   assert.deepEqual(allowed, [['node', true]])
   const binaries = JSON.parse(readFileSync(join(root, 'dev/postgres-binaries/package.json'), 'utf8'))

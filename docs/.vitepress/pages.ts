@@ -27,6 +27,7 @@ export const sections: readonly Section[] = [
     text: 'Operate',
     items: [
       { text: 'Configuration', link: '/configuration' },
+      { text: 'Deploying', link: '/deploying' },
       { text: 'Platforms and HTTPS', link: '/platforms' },
       { text: 'PostgreSQL databases', link: '/postgresql' },
       { text: 'Platforms as tenants', link: '/tenancy' },

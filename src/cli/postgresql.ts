@@ -1,4 +1,3 @@
-import { join } from 'node:path'
 import { Pool } from 'pg'
 import { ConfigError, type Environment, readEnvironment } from '../config.ts'
 import { loadCatalog } from '../core/catalog/index.ts'
@@ -6,7 +5,7 @@ import type { Stage } from '../core/perform.ts'
 import type { ServiceProvider, TaskLog } from '../core/provider.ts'
 import { findOrphans } from '../core/reconcile.ts'
 import { repairInstances } from '../core/upkeep.ts'
-import { packageRoot } from '../package-root.ts'
+import { shippedCatalog } from '../package-files.ts'
 import { postgresqlOptions } from '../postgresql-servers.ts'
 import { exampleProvider } from '../providers/example.ts'
 import { postgresqlProvider } from '../providers/postgresql/index.ts'
@@ -96,7 +95,7 @@ function textOf({ instance_id: instanceId = '-', resource, finding, healed }: Li
 
 /** The catalog says what each plan has promised. */
 async function catalogOf(config: Environment, provider: ServiceProvider): Promise<Pick<Stage, 'catalog'>> {
-  const loaded = await loadCatalog(config.BROKER_CATALOG_PATH ?? join(packageRoot(), 'catalog.yaml'), {
+  const loaded = await loadCatalog(config.BROKER_CATALOG_PATH ?? shippedCatalog(), {
     providers: [exampleProvider(), provider],
     ...(config.BROKER_DEFAULT_PROVIDER === undefined ? {} : { defaultProvider: config.BROKER_DEFAULT_PROVIDER })
   })

@@ -1,7 +1,7 @@
 import { existsSync, readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { dirname, join, resolve } from 'node:path'
-import { packageRoot } from '../package-root.ts'
+import { shippedManifest } from '../package-files.ts'
 import { EmbeddedPostgresError, waysOut } from './errors.ts'
 
 /** Where a platform package keeps its server. */
@@ -72,8 +72,7 @@ function readPackage(name: string, resolvePackage: Machine['resolve']): Platform
 
 /** The version that we are tried with. */
 function versionOf(name: string): string {
-  const { peerDependencies } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'))
-  return peerDependencies[name] ?? 'latest'
+  return shippedManifest().peerDependencies[name] ?? 'latest'
 }
 
 function readVersion(file: string): string {

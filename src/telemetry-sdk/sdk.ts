@@ -1,7 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { readFileSync } from 'node:fs'
 import { hostname } from 'node:os'
-import { join } from 'node:path'
 import { context, DiagLogLevel, diag, metrics, propagation, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
 import { CompositePropagator, W3CTraceContextPropagator } from '@opentelemetry/core'
@@ -20,7 +18,7 @@ import {
 import { type IMetricReader, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
 import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace'
 import { ConfigError } from '../config.ts'
-import { packageRoot } from '../package-root.ts'
+import { shippedManifest } from '../package-files.ts'
 import { SCOPE } from '../telemetry/scope.ts'
 import { observeRuntime } from './runtime.ts'
 import { samplerOf } from './sampler.ts'
@@ -68,7 +66,7 @@ export async function startSdk(settings: TelemetrySettings, log: TelemetryLog): 
 
 /** What these signals are of; `OTEL_SERVICE_NAME` and `OTEL_RESOURCE_ATTRIBUTES` have the last word. */
 async function ownResource(): Promise<Resource> {
-  const { version } = JSON.parse(readFileSync(join(packageRoot(), 'package.json'), 'utf8'))
+  const { version } = shippedManifest()
   const own = resourceFromAttributes({
     'service.name': SCOPE,
     'service.version': version,

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdir, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Pool, PoolClient } from 'pg'
-import { packageRoot } from '../../package-root.ts'
+import { shippedMigrations } from '../../package-files.ts'
 import { type Tables, tablesOf } from './schema.ts'
 import { sqlTypes } from './sql-types.ts'
 import { connect } from './transactions.ts'
@@ -22,6 +22,9 @@ interface Migration {
   readonly checksum: string
 }
 
+/** By the names of the files. */
+type Texts = Readonly<Record<string, string>>
+
 interface Applied {
   version: number
   name: string
@@ -39,7 +42,7 @@ const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/
  */
 export async function migrate(pool: Pool, { schema, directory }: MigrateOptions = {}): Promise<string[]> {
   const tables = tablesOf(schema)
-  const migrations = await readMigrations(directory ?? join(packageRoot(), 'migrations'))
+  const migrations = await readMigrations(directory ?? shippedMigrations())
   const names: string[] = []
   while (true) {
     const name = await inLockedTransaction(pool, tables, (client) => applyNext(client, tables, migrations))
@@ -129,20 +132,29 @@ async function inLockedTransaction<T>(
   }
 }
 
-async function readMigrations(directory: string): Promise<Migration[]> {
-  const names = (await readdir(directory)).filter((name) => name.endsWith('.sql')).toSorted()
-  const migrations = await Promise.all(names.map((name) => readMigration(directory, name)))
+async function readMigrations(source: string | Texts): Promise<Migration[]> {
+  const texts = typeof source === 'string' ? await readTexts(source) : source
+  const place = typeof source === 'string' ? source : 'this program'
+  const migrations = Object.keys(texts)
+    .toSorted()
+    .map((name) => toMigration(name, texts[name] ?? '', place))
   for (const [index, { version, name }] of migrations.entries()) {
-    if (version !== index + 1) throw new Error(`The migration ${name} in ${directory} should have number ${index + 1}.`)
+    if (version !== index + 1) throw new Error(`The migration ${name} in ${place} should have number ${index + 1}.`)
   }
-  if (migrations.length === 0) throw new Error(`There are no migrations in ${directory}.`)
+  if (migrations.length === 0) throw new Error(`There are no migrations in ${place}.`)
   return migrations
 }
 
-async function readMigration(directory: string, name: string): Promise<Migration> {
+async function readTexts(directory: string): Promise<Texts> {
+  const names = (await readdir(directory)).filter((name) => name.endsWith('.sql'))
+  const texts = await Promise.all(names.map((name) => readFile(join(directory, name), 'utf8')))
+  return Object.fromEntries(names.map((name, index) => [name, texts[index] ?? '']))
+}
+
+function toMigration(name: string, written: string, place: string): Migration {
   const version = Number(FILE_NAME.exec(name)?.[1] ?? Number.NaN)
-  if (Number.isNaN(version)) throw new Error(`The migration ${name} in ${directory} must be named 0001_like_this.sql.`)
+  if (Number.isNaN(version)) throw new Error(`The migration ${name} in ${place} must be named 0001_like_this.sql.`)
   // Git may have given the file other line ends; it is still the same migration.
-  const text = (await readFile(join(directory, name), 'utf8')).replaceAll('\r\n', '\n')
+  const text = written.replaceAll('\r\n', '\n')
   return { version, name, text, checksum: createHash('sha256').update(text).digest('hex') }
 }

@@ -27,11 +27,16 @@ const PLAIN = new Set([
   'eval',
   'export',
   'git',
+  'install',
   'kill',
   'mkdir',
   'node',
   'openssl',
   'psql',
+  'sed',
+  'sh',
+  'sha256sum',
+  'tar',
   'tee'
 ])
 
@@ -48,14 +53,18 @@ const FOREIGN: Readonly<Record<string, readonly string[]>> = {
     'enable-service-access',
     'marketplace',
     'purge-service-offering',
+    'push',
     'restage',
     'service',
     'service-key',
+    'set-env',
+    'start',
     'unbind-service',
     'update-service',
     'update-service-broker'
   ],
   docker: ['build', 'compose', 'run'],
+  helm: ['install'],
   kubectl: ['apply', 'create', 'get', 'logs', 'rollout'],
   smctl: [
     'bind',
@@ -66,7 +75,8 @@ const FOREIGN: Readonly<Record<string, readonly string[]>> = {
     'provision',
     'register-broker',
     'update-broker'
-  ]
+  ],
+  systemctl: ['enable', 'reload']
 }
 
 /** Commands that do not exist, or are not what they are said to be. */
