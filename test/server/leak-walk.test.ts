@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { test } from 'node:test'
 import type { JsonObject } from '../../schemas/common.ts'
 import { scramVerifier } from '../../src/providers/postgresql/scram.ts'
+import { openOtlpReceiver } from '../helper/otlp-receiver.ts'
 import { OwnServer } from '../providers/postgresql/own-server.ts'
 import { type Answer, end, platformOf, query, scene, temporaryFolder, until } from './broker-process.ts'
 import { commandLines, dumpOf, formsOf, leaksIn } from './leaks.ts'
@@ -78,6 +79,8 @@ test('secrets: no password and no key is anywhere but in the answers, after a wa
     given(`key ${kid}`, bytes)
     return `${kid}:${bytes.toString('base64')}`
   })
+  const receiver = await openOtlpReceiver()
+  t.after(() => receiver.close())
   const catalogPath = join(temporaryFolder(t), 'catalog.json')
   writeFileSync(catalogPath, catalog())
   const variables = {
@@ -87,7 +90,9 @@ test('secrets: no password and no key is anywhere but in the answers, after a wa
     DATABASE_URL: state.href,
     POSTGRESQL_ADMIN_URL: admin.href,
     BROKER_CATALOG_PATH: catalogPath,
-    LOG_LEVEL: 'trace'
+    LOG_LEVEL: 'trace',
+    OTEL_EXPORTER_OTLP_ENDPOINT: receiver.url,
+    OTEL_METRICS_EXPORTER: 'otlp'
   }
 
   const processes = commandLines()
@@ -118,7 +123,8 @@ test('secrets: no password and no key is anywhere but in the answers, after a wa
     'tables while there are bindings': dumpBefore,
     'tables at the end': await dumpOf(urlOnState(server.adminUrl)),
     "the server's log": readFileSync(join(server.dataDir, 'postgres.log'), 'utf8'),
-    'command lines': processes.seen()
+    'command lines': processes.seen(),
+    'traces and metrics': receiver.bytes().toString('latin1')
   }
   assert.ok(secrets.size > 12, `${secrets.size} secrets`)
   assert.deepEqual(leaksIn(places, secrets), [])

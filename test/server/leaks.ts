@@ -1,7 +1,7 @@
 import { readdirSync, readFileSync } from 'node:fs'
 import { query } from './broker-process.ts'
 
-/** Everything that was said or written, by where. A place more, such as a receiver of traces, is an entry more. */
+/** Everything that was said or written, by where. */
 export type Places = Readonly<Record<string, string>>
 
 /** Secrets by what they are: texts, or the bytes of keys. */
