@@ -8,7 +8,7 @@ import Fastify, {
   type FastifyServerOptions
 } from 'fastify'
 import { answerClientError } from '../plugins/client-errors.ts'
-import { answerUnknownRoute, sendError } from '../plugins/errors.ts'
+import { sendError } from '../plugins/errors.ts'
 import { RequestLog } from '../plugins/request-log.ts'
 import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
@@ -106,7 +106,6 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
   const postgres = embedded ? await startPostgres(config, app) : undefined
   app.addHook('onListen', async () => tls?.follow(app.log))
   app.addHook('onClose', async () => tls?.stop())
-  app.setNotFoundHandler(answerUnknownRoute)
   const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? shippedCatalog())
   try {
     await app.register(openServiceBroker, {

@@ -3,7 +3,7 @@ import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { closeWith, owe, stateOf } from '../../plugins/client-errors.ts'
-import { sendRefusal } from '../../plugins/errors.ts'
+import { answerUnknownRoute, sendError, sendRefusal } from '../../plugins/errors.ts'
 import { BrokerError, refusals } from '../core/errors.ts'
 
 /** Connections beyond the limit that are taken to be told so; those beyond them are closed without a word. */
@@ -16,8 +16,9 @@ const SINGLE_HEADERS = ['host', 'authorization', 'content-type']
 const RECEIVE_MS = 2_000
 
 /**
- * What a server of our own refuses before any route: connections beyond the limit (but for the probe of `/healthz`), and
- * requests that Node would answer without a body or not at all. To be called before anything is registered.
+ * What a server of our own refuses before any route: connections beyond the limit (but for the probe of `/healthz`),
+ * requests that Node would answer without a body or not at all, and paths that are none of ours. To be called before
+ * anything is registered.
  *
  * @returns a function that closes the connections on which nothing is to be answered. Node closes only those that have
  * been used, and looks for slow ones no more: one that was opened in advance would hold up the end for ever.
@@ -41,6 +42,8 @@ export function guardServer(app: FastifyInstance, maxConnections: number): () =>
     open.set(peer, socket)
     if (surplus.has(plain)) surplus.add(socket)
   })
+  app.setErrorHandler((error, request, reply) => sendError(error, request, reply))
+  app.setNotFoundHandler(answerUnknownRoute)
   server.on('connect', refuseTunnel)
   server.on('checkExpectation', refuseExpectation)
   app.addHook('onRequest', async (request, reply) => {

@@ -163,6 +163,22 @@ test('server: what has to be understood is understood', async (t) => {
   }
 })
 
+test('server: a path that is none of ours answers 4xx with a description, whatever comes with it', async (t) => {
+  const { dial } = await guarded(t)
+  const cases: [string, number][] = [
+    [get('/unknown'), 404],
+    [put('/unknown', '{', 'Content-Type: text/xml\r\n'), 404],
+    [get('/v2/catalog').replace('GET', 'QUERY'), 400]
+  ]
+  for (const [text, status] of cases) {
+    const line = await dial()
+    line.send(text.replace('Host', 'X-Broker-API-Request-Identity: one\r\nConnection: close\r\nHost'))
+    const reply = await refusedOnce(line, status, /\.$/)
+    assert.match(reply.head, /\r\nx-broker-api-request-identity: one\r\n/i)
+    assert.deepEqual(Object.keys(reply.body), ['description'])
+  }
+})
+
 test('server: nonsense behind a request does not take the place of its answer', async (t) => {
   const { app, dial } = await guarded(t)
   const line = await dial()
