@@ -1,0 +1,24 @@
+/** How much is sent, and which. */
+export interface Extent {
+  readonly requests: number
+  readonly seed: number
+  /** Of a failure that is to be repeated. */
+  readonly path?: string | undefined
+}
+
+/** What was found, made as short as could be. */
+export interface Failure {
+  /** With the seed, it leads to the example again. */
+  readonly path: string
+  readonly message: string
+  readonly example: readonly string[]
+}
+
+/** What came of one part of a run. */
+export interface Part {
+  readonly seed: number
+  readonly sent: number
+  /** How often each endpoint was answered with each status. */
+  readonly answers: ReadonlyMap<string, number>
+  readonly failure?: Failure
+}
