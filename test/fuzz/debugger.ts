@@ -21,6 +21,7 @@ export async function openDebugger(url: string): Promise<Debugger> {
   let last = 0
   return {
     send: (method) => {
+      if (socket.readyState !== WebSocket.OPEN) return Promise.reject(new Error('the process has ended'))
       last += 1
       const answer = Promise.withResolvers<Record<string, number>>()
       waiting.set(last, answer)

@@ -28,7 +28,8 @@ export async function openMemoryBroker(
 ): Promise<MemoryBroker> {
   const errors: string[] = []
   const stream = { write: (line: string) => void errors.push(line) }
-  const app = Fastify({ ...serverOptions, logger: { level: 'error', stream } })
+  const http = { ...serverOptions.http, requireHostHeader: false }
+  const app = Fastify({ ...serverOptions, http, logger: { level: 'error', stream } })
   guardServer(app, MAX_CONNECTIONS)
   const scopes: FastifyInstance[] = []
   app.addHook('onRegister', (scope) => void scopes.push(scope))

@@ -22,15 +22,24 @@ export interface BrokerProcess {
   stop(): Promise<string[]>
 }
 
-/** Work that lasts: long enough to meet it, short enough not to pile up. */
-const SLOW_MS = 1_500
 const ERROR_LEVEL = 50
 
-/** `osb serve`; what it says of itself goes to nobody. */
-export async function openBrokerProcess(variables: Variables, nodeOptions: string[] = []): Promise<BrokerProcess> {
+export interface BrokerProcessOptions {
+  readonly variables: Variables
+  /** How long work that lasts goes on. */
+  readonly slowMs: number
+  readonly nodeOptions?: readonly string[]
+}
+
+/** `osb serve`, with the debugger open. */
+export async function openBrokerProcess({
+  variables,
+  slowMs,
+  nodeOptions = []
+}: BrokerProcessOptions): Promise<BrokerProcess> {
   const folder = await mkdtemp(join(tmpdir(), 'osb-fuzz-'))
   const catalog = join(folder, 'catalog.json')
-  await writeFile(catalog, JSON.stringify(fuzzCatalog(SLOW_MS)))
+  await writeFile(catalog, JSON.stringify(fuzzCatalog(slowMs)))
   const child = spawn(process.execPath, ['--inspect=127.0.0.1:0', ...nodeOptions, osb, 'serve'], {
     stdio: ['ignore', 'pipe', 'pipe'],
     env: {

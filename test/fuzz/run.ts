@@ -28,7 +28,7 @@ const { values } = parseArgs({
 })
 
 /** What the memory store keeps of a request on the average (operations, for a week), with room; and what the other does. */
-const MAX_KEPT_BYTES = { memory: 3_000, postgres: 1_000 }
+const MAX_KEPT_BYTES = { memory: 1_500, postgres: 500 }
 
 interface Outcome {
   readonly parts: readonly Part[]
@@ -38,10 +38,10 @@ interface Outcome {
 
 /** The parts of a run, with their shares of the requests. */
 const parts: Record<string, { share: number; run: (extent: Extent) => Promise<Outcome> }> = {
-  process: { share: 0.55, run: (extent) => onProcess(extent, sequences) },
+  process: { share: 0.6, run: (extent) => onProcess(extent, sequences) },
   wire: { share: 0.15, run: (extent) => onProcess(extent, ({ url }, own) => wire(url, own)) },
   state: { share: 0.2, run: onMemory },
-  postgres: { share: 0.1, run: onPostgres }
+  postgres: { share: 0.05, run: onPostgres }
 }
 
 const requests = positive('requests')
@@ -66,7 +66,7 @@ async function onProcess(
   extent: Extent,
   fire: (target: { url: string }, own: Extent) => Promise<Part>
 ): Promise<Outcome> {
-  const broker = await openBrokerProcess({ BROKER_STORAGE: 'memory' })
+  const broker = await openBrokerProcess({ variables: { BROKER_STORAGE: 'memory' }, slowMs: 1_500 })
   const fired: Part[] = []
   const vitals = await watched(broker, MAX_KEPT_BYTES.memory, async (half) => {
     const part = await fire(broker, halfOf(extent, half))
@@ -90,7 +90,11 @@ async function onPostgres(extent: Extent): Promise<Outcome> {
   const dataDir = temporaryDataDir()
   const server = await startEmbeddedPostgres({ dataDir, databases: ['state'], settings: { fsync: 'off' } })
   const connectionString = server.urlOf('state')
-  const broker = await openBrokerProcess({ BROKER_STORAGE: 'postgres', DATABASE_URL: connectionString })
+  const broker = await openBrokerProcess({
+    variables: { BROKER_STORAGE: 'postgres', DATABASE_URL: connectionString },
+    // The state is looked at when it has ended.
+    slowMs: 200
+  })
   const state = await openPostgresState(connectionString)
   const fired: Part[] = []
   const vitals = await watched(broker, MAX_KEPT_BYTES.postgres, async (half) => {
