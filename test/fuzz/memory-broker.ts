@@ -1,4 +1,5 @@
 import Fastify, { type FastifyInstance } from 'fastify'
+import { DEFAULT_PLATFORM } from '../../plugins/auth.ts'
 import { openServiceBroker } from '../../src/app.ts'
 import type { OperationRecord, Store } from '../../src/core/store.ts'
 import { guardServer } from '../../src/server/guard.ts'
@@ -55,7 +56,7 @@ async function read(store: Store, prefix: string): Promise<string> {
 /** `undefined` while they change. */
 async function recordsOf(store: Store, instanceId: string): Promise<unknown[] | undefined> {
   const instance = await store.getInstance(instanceId)
-  const operations = await store.recentOperations(instanceId, 1_000)
+  const operations = await store.recentOperations(DEFAULT_PLATFORM, instanceId, 1_000)
   if (operations.some((operation) => isChanging(operation, instance?.planId))) return undefined
   const settled = operations.map(({ leaseUntil: _, ...operation }) => operation)
   return [instance, await store.listBindings(instanceId), settled]
