@@ -113,14 +113,8 @@ async function problemsOf(plant: string): Promise<string[]> {
     slowMs: 100,
     nodeOptions: [`--import=${import.meta.dirname}/plant.ts`]
   })
-  const problems: string[] = []
-  try {
-    const vitals = await watched(broker, MAX_KEPT_BYTES, async (half) => {
-      return (await sequences({ url: broker.url }, { requests: 140, seed: half === 'first' ? 1 : 2 })).sent
-    })
-    problems.push(...vitals.problems)
-  } catch (error) {
-    problems.push(String(error))
-  }
+  const { problems } = await watched(broker, MAX_KEPT_BYTES, async (half) => {
+    return (await sequences({ url: broker.url }, { requests: 140, seed: half === 'first' ? 1 : 2 })).sent
+  })
   return [...problems, ...(await broker.stop())]
 }

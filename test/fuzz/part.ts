@@ -22,3 +22,20 @@ export interface Part {
   readonly answers: ReadonlyMap<string, number>
   readonly failure?: Failure
 }
+
+/** How long a failure is made shorter: one that depends on time would never be done. */
+const SHRINK_MS = 10_000
+
+/** The attempts of a property; some time after the first failure nothing fails any more, and the shortest is known. */
+export function attempts<Values extends unknown[]>(attempt: (...values: Values) => Promise<void>): typeof attempt {
+  let until: number | undefined
+  return async (...values) => {
+    if (until !== undefined && Date.now() > until) return
+    try {
+      await attempt(...values)
+    } catch (error) {
+      until ??= Date.now() + SHRINK_MS
+      throw error
+    }
+  }
+}

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { endpointOf } from '../../src/client/endpoint.ts'
 import { type FuzzAnswer, FuzzClient } from './client.ts'
 import { violationOf } from './expectations.ts'
-import type { Extent, Failure, Part } from './part.ts'
+import { attempts, type Extent, type Failure, type Part } from './part.ts'
 import { beginnings, type FuzzRequest, requests } from './requests.ts'
 import { LATEST_OPERATION } from './values.ts'
 
@@ -33,12 +33,12 @@ export async function sequences(target: SequencesTarget, { requests: count, seed
   const property = fc.asyncProperty(
     fc.constantFrom(...beginnings),
     fc.array(requests, { minLength: 1, maxLength: MAX_LENGTH, size: 'max' }),
-    async (beginning, requests) => {
+    attempts(async (beginning: readonly FuzzRequest[], requests: FuzzRequest[]) => {
       runs += 1
       const sequence = new Sequence(target, client, { prefix: `${seed}-${runs}-`, answers })
       await sequence.run(beginning, 1)
       await sequence.run(requests, target.state === undefined ? LANES : 1)
-    }
+    })
   )
   try {
     const numRuns = path === undefined ? Math.ceil(count / (MAX_LENGTH / 2)) : 1

@@ -14,6 +14,7 @@ export interface Vitals {
 }
 
 const PROBE_EVERY_MS = 100
+const MAX_PROBLEMS = 3
 /** An orchestrator's patience, in the usual case. */
 const PROBE_MS = 2_000
 const SETTLE_MS = 3_000
@@ -36,15 +37,20 @@ export async function watched(
   const probing = probe(broker.url, firing.signal)
   let kept = 0
   let sent = 0
+  let trouble: string | undefined
   try {
     await fire('first')
     const memory = await broker.memory()
     sent = await fire('second')
     kept = (await broker.memory()) - memory
+  } catch (error) {
+    // A process that has ended cannot be asked; what its end says is told when it is stopped.
+    trouble = `the process cannot be watched: ${error instanceof Error ? error.message : error}`
   } finally {
     firing.abort()
   }
   const { slowestMs, count, problems } = await probing
+  if (trouble !== undefined) problems.unshift(trouble)
   const after = await settled(broker, before)
   if (kept > SPARE_BYTES + maxKeptBytes * sent) {
     problems.push(`memory: ${kept} bytes are kept of ${sent} requests, and ${maxKeptBytes} may be of each`)
@@ -52,7 +58,13 @@ export async function watched(
   if (before !== undefined && after !== undefined && after > before + SPARE_DESCRIPTORS) {
     problems.push(`file descriptors: ${before} before, ${after} after`)
   }
-  return { keptBytes: kept / sent, slowestProbeMs: slowestMs, probes: count, descriptors: { before, after }, problems }
+  return {
+    keptBytes: kept / Math.max(1, sent),
+    slowestProbeMs: slowestMs,
+    probes: count,
+    descriptors: { before, after },
+    problems
+  }
 }
 
 async function probe(url: string, signal: AbortSignal) {
@@ -66,7 +78,8 @@ async function probe(url: string, signal: AbortSignal) {
       const { status } = await client.send({ method: 'GET', path: '/healthz', headers: {} })
       if (status !== 200) problems.push(`/healthz answered ${status}`)
     } catch (error) {
-      problems.push(`/healthz: ${error instanceof Error ? error.message : error}`)
+      // Once is enough to know of a process that has ended.
+      if (problems.length < MAX_PROBLEMS) problems.push(`/healthz: ${error instanceof Error ? error.message : error}`)
     }
     const took = performance.now() - began
     if (took > PROBE_MS) problems.push(`/healthz took ${Math.round(took)} ms`)

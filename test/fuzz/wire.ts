@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { setTimeout as delay } from 'node:timers/promises'
 import fc, { type Arbitrary } from 'fast-check'
 import { headers } from '../helper/app.ts'
-import type { Extent, Part } from './part.ts'
+import { attempts, type Extent, type Part } from './part.ts'
 
 /** What is written on one connection, piece by piece, and how it ends. */
 interface Talk {
@@ -153,17 +153,20 @@ const talks: Arbitrary<Talk> = fc.record({
 export async function wire(url: string, { requests: count, seed, path }: Extent): Promise<Part> {
   const answers = new Map<string, number>()
   let sent = 0
-  const property = fc.asyncProperty(fc.array(talks, { minLength: 1, maxLength: LANES, size: 'max' }), async (all) => {
-    sent += all.length
-    await Promise.all(
-      all.map(async (talk) => {
-        for (const status of statusesIn(await exchange(url, talk))) {
-          const key = `wire ${status}`
-          answers.set(key, (answers.get(key) ?? 0) + 1)
-        }
-      })
-    )
-  })
+  const property = fc.asyncProperty(
+    fc.array(talks, { minLength: 1, maxLength: LANES, size: 'max' }),
+    attempts(async (all: Talk[]) => {
+      sent += all.length
+      await Promise.all(
+        all.map(async (talk) => {
+          for (const status of statusesIn(await exchange(url, talk))) {
+            const key = `wire ${status}`
+            answers.set(key, (answers.get(key) ?? 0) + 1)
+          }
+        })
+      )
+    })
+  )
   const numRuns = path === undefined ? Math.ceil(count / (LANES / 2)) : 1
   const details = await fc.check(property, { seed, numRuns, ...(path === undefined ? {} : { path }) })
   if (!details.failed) return { seed, sent, answers }
