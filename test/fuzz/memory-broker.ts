@@ -1,7 +1,7 @@
 import Fastify, { type FastifyInstance } from 'fastify'
-import { DEFAULT_PLATFORM } from '../../plugins/auth.ts'
 import { openServiceBroker } from '../../src/app.ts'
 import type { OperationRecord, Store } from '../../src/core/store.ts'
+import { DEFAULT_PLATFORM } from '../../src/platforms/sources.ts'
 import { guardServer } from '../../src/server/guard.ts'
 import { serverOptions } from '../../src/server.ts'
 import { credentials, ids } from '../helper/app.ts'
