@@ -14,14 +14,14 @@ declare module 'fastify' {
 }
 
 /** A request takes a good ten turns of the loop, and the least patient platform gives up after 10 s. */
-const MAX_LOOP_DELAY_MS = 300
+const MAX_LOOP_DELAY_MS = 500
 /** Of V8's limit, which counts some 200 MB for new objects in that cannot be used for others. */
 const MAX_HEAP_USED = 0.5
 /** Requests that wait longer than this for a connection to the store only make the queue longer. */
 const MAX_QUEUE_MS = 1_000
 const SAMPLE_MS = 100
 /** Of the latest sample in the average: one that comes a second late, as at a start, is no load. */
-const SAMPLE_WEIGHT = 0.2
+const SAMPLE_WEIGHT = 0.3
 
 /**
  * Answers 503 with `Retry-After` instead of beginning what would not end in time. Not `@fastify/under-pressure`: it does

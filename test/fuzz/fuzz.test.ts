@@ -16,7 +16,7 @@ const MAX_KEPT_BYTES = 1_500
 async function foundIn(t: TestContext, plant?: (app: FastifyInstance, store: () => Store) => void) {
   const broker = await openMemoryBroker(plant)
   t.after(() => broker.close())
-  const part = await sequences(broker, { requests: 450, seed })
+  const part = await sequences(broker, { requests: 330, seed })
   return { part, errors: broker.errors }
 }
 
@@ -24,7 +24,7 @@ test('fuzz: a broker without a planted fault is good', async (t) => {
   const { part, errors } = await foundIn(t)
   assert.equal(part.failure, undefined)
   assert.deepEqual(errors, [])
-  assert.ok(part.sent >= 200, `${part.sent} requests`)
+  assert.ok(part.sent >= 150, `${part.sent} requests`)
   for (const [what, reached] of [
     ['a binding', 'bind 201'],
     ['an operation', 'provision 202'],
@@ -55,7 +55,7 @@ test('fuzz: the seed and the path of a failure lead to it at once', async (t) =>
   assert.match(part.failure?.message ?? '', /409 with no JSON object: conflict/)
   const broker = await openMemoryBroker(plant)
   t.after(() => broker.close())
-  const again = await sequences(broker, { requests: 450, seed, path: part.failure?.path })
+  const again = await sequences(broker, { requests: 330, seed, path: part.failure?.path })
   assert.deepEqual(again.failure?.example, part.failure?.example)
   assert.ok(again.sent <= 60, `${again.sent} requests`)
 })
@@ -101,9 +101,8 @@ const planted: [string, RegExp][] = [
   ['block', /^\/healthz took \d+ ms/m]
 ]
 test('fuzz: processes with planted faults are found', async (t) => {
-  const found = await Promise.all(planted.map(([plant]) => problemsOf(plant)))
-  for (const [index, [plant, expected]] of planted.entries()) {
-    await t.test(plant, () => assert.match((found[index] ?? []).join('\n'), expected))
+  for (const [plant, expected] of planted) {
+    await t.test(plant, async () => assert.match((await problemsOf(plant)).join('\n'), expected))
   }
 })
 

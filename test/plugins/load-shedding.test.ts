@@ -14,7 +14,7 @@ const put = (app: FastifyInstance, url = instance, payload: object = provisionBo
 async function late(condition: () => boolean): Promise<void> {
   const sleeping = new Int32Array(new SharedArrayBuffer(4))
   while (condition()) {
-    Atomics.wait(sleeping, 0, 0, 1_200)
+    Atomics.wait(sleeping, 0, 0, 1_500)
     await nextTurn()
   }
 }

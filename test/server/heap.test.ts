@@ -9,7 +9,7 @@ test('osb serve: while the heap is nearly full PUT answers 503; probes and delet
   const broker = await openBrokerProcess({
     variables: { BROKER_STORAGE: 'memory' },
     slowMs: 0,
-    nodeOptions: ['--max-old-space-size=300']
+    nodeOptions: ['--max-old-space-size=400']
   })
   const client = new FuzzClient(broker.url)
   t.after(async () => {
