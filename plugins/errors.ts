@@ -27,8 +27,13 @@ export function answerUnknownRoute(request: FastifyRequest, reply: FastifyReply)
 /** Answers an error; also for what never reaches a hook, as `frameworkErrors` of a server of our own. */
 export function sendError(error: unknown, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   const refusal = refusalFor(error)
-  echoRequestIdentity(request, reply)
   if (refusal.status >= 500) request.log.error({ err: refusal.details.cause ?? error }, refusal.message)
+  return sendRefusal(refusal, request, reply)
+}
+
+/** Answers a refusal that nobody has to hear of. */
+export function sendRefusal(refusal: BrokerError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
+  echoRequestIdentity(request, reply)
   const { retryAfterSeconds } = refusal.details
   if (retryAfterSeconds !== undefined) reply.header('retry-after', String(retryAfterSeconds))
   return reply

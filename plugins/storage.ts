@@ -12,6 +12,7 @@ import {
   migrate,
   PostgresStore,
   parseEncryptionKeys,
+  queueMs,
   Sealer
 } from '../src/stores/postgres/index.ts'
 import { observePool } from '../src/telemetry/index.ts'
@@ -28,6 +29,8 @@ export interface Storage {
   readonly runner: Runner
   /** Brings the store's schema up to date; to be called before the first use, again until it works. */
   prepare(): Promise<void>
+  /** How long the requests that wait for a connection to the store have to expect to wait, in milliseconds. */
+  queueMs(): number
 }
 
 /** The broker's own state: in memory, or in a PostgreSQL database. */
@@ -51,7 +54,12 @@ export const storage = fp<StorageOptions>(
   async (app, { store: option, encryptionKeys }) => {
     if (option === 'memory') {
       const store = new MemoryStore()
-      app.decorate('osbStorage', { store, runner: new InProcessRunner(app.log), prepare: async () => {} })
+      app.decorate('osbStorage', {
+        store,
+        runner: new InProcessRunner(app.log),
+        prepare: async () => {},
+        queueMs: () => 0
+      })
       app.addHook('onClose', () => store.close())
       return
     }
@@ -91,7 +99,7 @@ export const storage = fp<StorageOptions>(
       logApplied(await migrate(pool))
       warnOfKeys(await store.missingKids())
     }
-    app.decorate('osbStorage', { store, runner, prepare })
+    app.decorate('osbStorage', { store, runner, prepare, queueMs: () => queueMs(pool) })
     const stopObserving = observePool('state', pool)
     app.addHook('onClose', async () => {
       stopObserving()

@@ -13,6 +13,8 @@ export interface TypeBoxTypeProvider extends FastifyTypeProvider {
 }
 
 const BODY_LIMIT_BYTES = 1024 * 1024
+/** The specification has three of them. */
+const MAX_QUERY_PARAMETERS = 100
 
 /**
  * What of a request is taken: JSON of bounded size and depth, text that PostgreSQL can store, types as they are. A
@@ -33,6 +35,11 @@ export const validation = fp(
         return parseJson(decode(body))
       }
     )
+    app.addHook('preParsing', async (request, reply) => {
+      if (isPlain(request.headers['content-encoding'])) return
+      reply.header('accept-encoding', 'identity')
+      throw new BrokerError(415, 'The body must not be encoded: Content-Encoding may be identity only.')
+    })
     app.setSchemaErrorFormatter((errors, where) => new Error(errors.map((fault) => describe(fault, where)).join(', ')))
     const serializers = SerializerSelector()({}, {})
     app.setSerializerCompiler((route) => serializers({ ...route, httpStatus: route.httpStatus ?? '' }))
@@ -41,6 +48,7 @@ export const validation = fp(
     app.addHook('preValidation', async (request) => {
       requireStorable(request.params, 'path')
       requireStorable(request.query, 'query')
+      requireFewParameters(request.query)
     })
   },
   { name: 'osb-validation', fastify: '5.x' }
@@ -50,6 +58,17 @@ export const validation = fp(
 function requireJsonType(type: string | undefined): void {
   if (type === undefined || type === '' || /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type)) return
   throw refusals.malformed(`The content type must be application/json, not ${JSON.stringify(type.slice(0, 80))}.`)
+}
+
+function requireFewParameters(query: unknown): void {
+  // Of a parameter that is repeated, the value is an array.
+  if (Object.values(Object(query)).flat().length <= MAX_QUERY_PARAMETERS) return
+  throw refusals.malformed(`The query has more than ${MAX_QUERY_PARAMETERS} parameters.`)
+}
+
+/** Nothing is ever inflated: a few bytes can become gigabytes (RFC 9110, 15.5.16). */
+function isPlain(encoding: string | undefined): boolean {
+  return encoding === undefined || /^(?:identity)?$/i.test(encoding.trim())
 }
 
 /** Half a character would be stored as U+FFFD, and the next identical request would be another one. */

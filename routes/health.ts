@@ -17,9 +17,14 @@ const CHECK_MS = 2_000
  * while it stops. No authentication, no details that an attacker could use.
  */
 export const healthRoutes: FastifyPluginAsync<HealthRouteOptions> = async (app, { providers }) => {
-  app.get('/healthz', { schema: { ...documented.alive, security: [], response: { 200: Health } } }, async () => ({
-    status: 'ok'
-  }))
+  const config = { osbPriority: 'probe' } as const
+  app.get(
+    '/healthz',
+    { schema: { ...documented.alive, security: [], response: { 200: Health } }, config },
+    async () => ({
+      status: 'ok'
+    })
+  )
 
   const checks = new Map<string, () => Promise<void>>([
     ['store', boundedCheck(() => app.osbStorage.store.health())],
@@ -33,7 +38,7 @@ export const healthRoutes: FastifyPluginAsync<HealthRouteOptions> = async (app, 
   ])
 
   const schema = { ...documented.ready, security: [], response: { 200: Health, 503: Health } }
-  app.get('/readyz', { schema }, async (request, reply) => {
+  app.get('/readyz', { schema, config }, async (request, reply) => {
     const names = [...checks.keys()]
     const results = await Promise.allSettled([...checks.values()].map((check) => check()))
     const failing = names.filter((_, index) => results[index]?.status === 'rejected')

@@ -9,6 +9,7 @@ import { documented } from './documented.ts'
 import { changeStatus, createStatus } from './status.ts'
 
 const path = '/v2/service_instances/:instance_id/service_bindings/:binding_id'
+const ending = { osbPriority: 'ending' } as const
 const base = { headers: OsbHeaders, params: BindingParams }
 
 /** The endpoints of service bindings (spec: Binding … Unbinding, Polling Last Operation). */
@@ -45,7 +46,7 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     querystring: DeleteQuery,
     response: { 200: EmptyObject, 202: DeleteAccepted, ...errorResponses }
   }
-  app.delete(path, { schema: unbind }, async (request, reply) => {
+  app.delete(path, { schema: unbind, config: ending }, async (request, reply) => {
     const outcome = await bindings.unbind(request.osbCall, request.params, request.query)
     return reply.code(changeStatus(outcome)).send(outcome.body)
   })
@@ -56,7 +57,7 @@ export const serviceBindingRoutes: FastifyPluginAsync = async (plain) => {
     querystring: LastOperationQuery,
     response: { 200: LastOperation, ...errorResponses }
   }
-  app.get(`${path}/last_operation`, { schema: poll }, async (request, reply) => {
+  app.get(`${path}/last_operation`, { schema: poll, config: ending }, async (request, reply) => {
     const answer = await app.osbLifecycle.lastOperation(request.osbCall, request.params, request.query)
     if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', String(answer.retryAfterSeconds))
     return answer.body

@@ -14,6 +14,7 @@ import {
 import { documented } from './documented.ts'
 import { changeStatus, createStatus } from './status.ts'
 
+const ending = { osbPriority: 'ending' } as const
 const base = { headers: OsbHeaders, params: InstanceParams }
 
 /** The endpoints of service instances (spec: Provisioning … Deprovisioning, Polling Last Operation). */
@@ -61,7 +62,7 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
     querystring: DeleteQuery,
     response: { 200: EmptyObject, 202: DeleteAccepted, ...errorResponses }
   }
-  app.delete('/v2/service_instances/:instance_id', { schema: deprovision }, async (request, reply) => {
+  app.delete('/v2/service_instances/:instance_id', { schema: deprovision, config: ending }, async (request, reply) => {
     const outcome = await instances.deprovision(request.osbCall, request.params.instance_id, request.query)
     return reply.code(changeStatus(outcome)).send(outcome.body)
   })
@@ -72,9 +73,13 @@ export const serviceInstanceRoutes: FastifyPluginAsync = async (plain) => {
     querystring: LastOperationQuery,
     response: { 200: LastOperation, ...errorResponses }
   }
-  app.get('/v2/service_instances/:instance_id/last_operation', { schema: poll }, async (request, reply) => {
-    const answer = await app.osbLifecycle.lastOperation(request.osbCall, request.params, request.query)
-    if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', String(answer.retryAfterSeconds))
-    return answer.body
-  })
+  app.get(
+    '/v2/service_instances/:instance_id/last_operation',
+    { schema: poll, config: ending },
+    async (request, reply) => {
+      const answer = await app.osbLifecycle.lastOperation(request.osbCall, request.params, request.query)
+      if (answer.retryAfterSeconds !== undefined) reply.header('retry-after', String(answer.retryAfterSeconds))
+      return answer.body
+    }
+  )
 }

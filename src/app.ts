@@ -3,9 +3,11 @@ import fp from 'fastify-plugin'
 import { apiVersion } from '../plugins/api-version.ts'
 import { type AuthOptions, auth, type HostAuthentication } from '../plugins/auth.ts'
 import { caching } from '../plugins/caching.ts'
+import { clientErrors } from '../plugins/client-errors.ts'
 import { documentation } from '../plugins/documentation.ts'
 import { errors } from '../plugins/errors.ts'
 import { identity } from '../plugins/identity.ts'
+import { loadShedding } from '../plugins/load-shedding.ts'
 import { metrics } from '../plugins/metrics.ts'
 import { operations } from '../plugins/operations.ts'
 import { type StoreOption, storage } from '../plugins/storage.ts'
@@ -72,6 +74,11 @@ export interface OpenServiceBrokerOptions {
   readonly syncDeadlineMs?: number
   /** Days that audit events are kept, from 1, for a store in PostgreSQL; default: for ever. */
   readonly auditRetentionDays?: number | undefined
+  /**
+   * Whether requests are answered 503 while the process or the store is overloaded; polls, deletes and probes are served
+   * all the same. Default false: in a process of a host's it is the host's business.
+   */
+  readonly shedLoad?: boolean
 }
 
 const DEFAULT_SYNC_DEADLINE_MS = 8_000
@@ -85,6 +92,7 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
   const current = () => catalog.current
   const platforms = platformsOf(options.auth)
 
+  await app.register(clientErrors)
   await app.register(errors, { answerUnknownRoutes: app.prefix !== '' })
   await app.register(validation)
   await app.register(documentation)
@@ -110,6 +118,7 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
   await app.register(async (guarded) => {
     await guarded.register(telemetry)
     await guarded.register(caching)
+    if (options.shedLoad === true) await guarded.register(loadShedding)
     await guarded.register(auth, { platforms })
     await guarded.register(apiVersion, { missingStatus: options.missingVersionStatus ?? 412 })
     await guarded.register(catalogRoutes)

@@ -11,6 +11,12 @@ export const MAX_AUDIT_RETENTION_DAYS = 36_500
 export const Environment = Type.Object({
   BROKER_HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on' }),
   BROKER_PORT: Port({ default: 8080, description: 'port to listen on; 0: any free one' }),
+  BROKER_MAX_CONNECTIONS: Type.Integer({
+    default: 1_000,
+    minimum: 1,
+    maximum: 65_535,
+    description: 'open connections; requests on further ones are answered 503, but for `/healthz`'
+  }),
   BROKER_USERNAME: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
   BROKER_PASSWORD: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
   BROKER_PLATFORMS_FILE: Type.Optional(

@@ -1,7 +1,14 @@
+import type { Server } from 'node:http'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import Fastify, { type FastifyInstance, type FastifyPluginAsync, type FastifyServerOptions } from 'fastify'
-import { answerUnknownRoute, sendError } from '../plugins/errors.ts'
+import Fastify, {
+  type FastifyHttpOptions,
+  type FastifyInstance,
+  type FastifyPluginAsync,
+  type FastifyServerOptions
+} from 'fastify'
+import { answerClientError } from '../plugins/client-errors.ts'
+import { sendError } from '../plugins/errors.ts'
 import { RequestLog } from '../plugins/request-log.ts'
 import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
@@ -15,6 +22,8 @@ import { loggerOptions } from './log.ts'
 import { shippedCatalog } from './package-files.ts'
 import { ReloadablePlatforms } from './platforms/index.ts'
 import { postgresqlOptions } from './postgresql-servers.ts'
+import { guardServer } from './server/guard.ts'
+import { connectionLimits, REQUEST_TIMEOUT_MS } from './server/limits.ts'
 import { parseEncryptionKeys } from './stores/postgres/index.ts'
 import { startTelemetry } from './telemetry-sdk/index.ts'
 import { TlsServers, tlsFiles } from './tls.ts'
@@ -39,8 +48,6 @@ export interface RunningBroker {
 
 /** Database of the embedded server that holds the broker's own state. */
 export const STATE_DATABASE = 'osb_state'
-/** A request is read within this time, or dropped: Fastify has no bound of its own. */
-const REQUEST_TIMEOUT_MS = 30_000
 /**
  * How long a closing server still answers, each time with `Connection: close`: a platform that is about to send on a
  * connection that it keeps alive would otherwise see it cut.
@@ -50,20 +57,29 @@ const DRAIN_MS = 500
 /** Spelt out: what is inferred names paths within Fastify that programs which embed the plugin cannot resolve. */
 type ServerOptions = Required<
   Pick<
-    FastifyServerOptions,
-    'frameworkErrors' | 'routerOptions' | 'requestTimeout' | 'logController' | 'return503OnClosing'
+    FastifyHttpOptions<Server>,
+    | 'clientErrorHandler'
+    | 'frameworkErrors'
+    | 'http'
+    | 'logController'
+    | 'requestTimeout'
+    | 'return503OnClosing'
+    | 'routerOptions'
   >
 >
 
 /**
  * What a Fastify server needs for the broker's answers to be complete: errors that skip every hook, such as a bad percent
- * escape, are shaped too, ids may be as long as we take them, and polls are logged at `debug`. For hosts that embed the
- * plugin in an app of theirs.
+ * escape, or what is no HTTP at all, are shaped too, ids may be as long as we take them, what a connection may take in time
+ * and size is bounded, and polls are logged at `debug`. For hosts that embed the plugin in an app of theirs; with `https`,
+ * `http` belongs in there.
  */
 export const serverOptions: ServerOptions = {
   frameworkErrors: (error, request, reply) => {
     sendError(error, request, reply)
   },
+  clientErrorHandler: answerClientError,
+  http: connectionLimits,
   routerOptions: { maxParamLength: MAX_ID_LENGTH * 4 },
   requestTimeout: REQUEST_TIMEOUT_MS,
   logController: new RequestLog(),
@@ -82,12 +98,14 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
   const embedded = config.BROKER_STORAGE === 'embedded'
   const kept = embedded && platforms === undefined ? await keptCredentials(config.BROKER_DATA_DIR) : undefined
   const logger = await loggerOptions(config, process.stdout.isTTY)
-  const app = Fastify({ ...serverOptions, ...connectionsFrom(config, tls), logger })
+  // The guard refuses a request without Host itself: Node's answer has no body.
+  const http = { ...connectionLimits, requireHostHeader: false }
+  const app = Fastify({ ...serverOptions, http, ...connectionsFrom(config, tls), logger })
+  const closeUnused = guardServer(app, config.BROKER_MAX_CONNECTIONS)
   const stopTelemetry = await startTelemetry(process.env, app.log)
   const postgres = embedded ? await startPostgres(config, app) : undefined
   app.addHook('onListen', async () => tls?.follow(app.log))
   app.addHook('onClose', async () => tls?.stop())
-  app.setNotFoundHandler(answerUnknownRoute)
   const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? shippedCatalog())
   try {
     await app.register(openServiceBroker, {
@@ -102,10 +120,11 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       missingVersionStatus: config.BROKER_MISSING_VERSION_STATUS,
       deletedLastOperation: config.BROKER_DELETED_LAST_OPERATION,
       syncDeadlineMs: config.BROKER_SYNC_DEADLINE_MS,
-      auditRetentionDays: config.BROKER_AUDIT_RETENTION_DAYS
+      auditRetentionDays: config.BROKER_AUDIT_RETENTION_DAYS,
+      shedLoad: true
     })
     // After the broker: it has said that it is not ready, and takes no more operations, while the server still answers.
-    await app.register(drain)
+    await app.register(drain, { closeUnused })
     const url = await listen(app, config)
     return {
       app,
@@ -123,8 +142,11 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
   }
 }
 
-const drain: FastifyPluginAsync = async (app) => {
-  app.addHook('preClose', () => sleep(DRAIN_MS))
+const drain: FastifyPluginAsync<{ closeUnused: () => void }> = async (app, { closeUnused }) => {
+  app.addHook('preClose', async () => {
+    await sleep(DRAIN_MS)
+    closeUnused()
+  })
 }
 
 /** Loads the catalog again, and says what that changes for those who know the old one. */

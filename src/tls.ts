@@ -46,8 +46,9 @@ export class TlsServers {
   }
 
   /** As Fastify's `serverFactory`: for localhost it makes one server for each address. */
-  create(handler: RequestListener, { requestTimeout, keepAliveTimeout }: Record<string, unknown>): Server {
+  create(handler: RequestListener, { http, requestTimeout, keepAliveTimeout }: Record<string, unknown>): Server {
     const options = {
+      ...Object(http),
       ...this.#context,
       requestCert: this.#files.BROKER_TLS_CLIENT_CA !== undefined,
       rejectUnauthorized: false,

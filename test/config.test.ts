@@ -9,6 +9,7 @@ const database = { DATABASE_URL: 'postgresql://a:secret-database@db/osb', BROKER
 const defaults = {
   BROKER_HOST: '127.0.0.1',
   BROKER_PORT: 8080,
+  BROKER_MAX_CONNECTIONS: 1000,
   BROKER_STORAGE: 'embedded',
   BROKER_DATA_DIR: '.data',
   BROKER_ASYNC_OP_MILLIS: 0,
@@ -34,6 +35,7 @@ test('configuration: variables that are not its own are ignored', () => {
 const accepted: [Record<string, string>, Partial<Environment>][] = [
   [{ BROKER_PORT: '0' }, { BROKER_PORT: 0 }],
   [{ BROKER_PORT: '65535' }, { BROKER_PORT: 65535 }],
+  [{ BROKER_MAX_CONNECTIONS: '1' }, { BROKER_MAX_CONNECTIONS: 1 }],
   [{ BROKER_HOST: '::1' }, { BROKER_HOST: '::1' }],
   [{ BROKER_MISSING_VERSION_STATUS: '400' }, { BROKER_MISSING_VERSION_STATUS: 400 }],
   [{ BROKER_DELETED_LAST_OPERATION: 'gone' }, { BROKER_DELETED_LAST_OPERATION: 'gone' }],

@@ -1,6 +1,5 @@
-import type { ValidateFunction } from 'ajv'
 import type { JsonObject } from '../../schemas/common.ts'
-import { compileSchema, draftOf } from '../core/catalog/drafts.ts'
+import { compileSchema, draftOf, type SchemaCheck } from '../core/catalog/drafts.ts'
 import { isObject } from './exchange.ts'
 
 /** Parameters that a schema refuses, and why. */
@@ -40,7 +39,7 @@ export function examplesOf(schema: JsonObject): ParameterExamples {
   }
 }
 
-function validatorOf(schema: JsonObject): ValidateFunction | undefined {
+function validatorOf(schema: JsonObject): SchemaCheck | undefined {
   const draft = draftOf(schema)
   if (draft === undefined) return undefined
   try {

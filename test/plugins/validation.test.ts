@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { gzipSync } from 'node:zlib'
 import { Type } from '@sinclair/typebox'
 import Fastify from 'fastify'
 import { errors } from '../../plugins/errors.ts'
@@ -77,6 +78,42 @@ test('validation plugin: depth is bounded at 64 levels, whatever the size', asyn
     const reply = await put(nest(depth))
     assert.deepEqual([reply.statusCode, reply.json()], [400, { description: 'The body nests deeper than 64 levels.' }])
   }
+})
+
+test('validation plugin: the number of values is bounded at 10,000, and of query parameters at 100', async (t) => {
+  const { app, put } = await validating(t)
+  const list = (length: number) => JSON.stringify({ a: Array.from({ length }, () => 0) })
+  assert.equal((await put(list(9_000))).statusCode, 200)
+  const pairs = JSON.stringify({ a: Array.from({ length: 5_000 }, () => ({ b: 1 })) })
+  for (const body of [list(10_000), list(500_000), pairs]) {
+    const reply = await put(body)
+    assert.deepEqual([reply.statusCode, reply.json()], [400, { description: 'The body has more than 10000 values.' }])
+  }
+  const parameters = (count: number) => Array.from({ length: count }, (_, index) => `p${index}=`).join('&')
+  assert.equal((await app.inject(`/a?${parameters(100)}`)).statusCode, 200)
+  for (const query of [parameters(101), 'p=&'.repeat(101)]) {
+    const reply = await app.inject(`/a?${query}`)
+    const description = 'The query has more than 100 parameters.'
+    assert.deepEqual([reply.statusCode, reply.json()], [400, { description }])
+  }
+})
+
+test('validation plugin: a body that is compressed answers 415 and is not inflated', async (t) => {
+  const { app } = await validating(t)
+  const put = (encoding: string, payload: Buffer | string) =>
+    app.inject({
+      method: 'PUT',
+      url: '/x',
+      payload,
+      headers: { 'content-type': 'application/json', 'content-encoding': encoding }
+    })
+  for (const encoding of ['gzip', 'GZIP', 'br', 'deflate', 'zstd', 'identity, gzip', 'unknown']) {
+    const reply = await put(encoding, gzipSync('{}'))
+    assert.equal(reply.statusCode, 415, encoding)
+    assert.match(reply.json().description, /Content-Encoding may be identity only/)
+    assert.equal(reply.headers['accept-encoding'], 'identity')
+  }
+  for (const encoding of ['identity', 'Identity', '']) assert.equal((await put(encoding, '{}')).statusCode, 200)
 })
 
 test('validation plugin: prototype keys answer 400', async (t) => {

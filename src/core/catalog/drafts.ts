@@ -1,10 +1,11 @@
-import { Ajv, type AnySchemaObject, type Options, type ValidateFunction } from 'ajv'
+import { Ajv, type AnySchemaObject, type ErrorObject, type Options, type ValidateFunction } from 'ajv'
 import { Ajv2019 } from 'ajv/dist/2019.js'
 import { Ajv2020 } from 'ajv/dist/2020.js'
 import draft06 from 'ajv/dist/refs/json-schema-draft-06.json' with { type: 'json' }
 import draft04 from 'ajv-draft-04'
 import formats, { type FormatName } from 'ajv-formats'
 import { linearPatterns } from './linear-pattern.ts'
+import { stepCounter, withSteps } from './steps.ts'
 import { uniqueItems } from './unique-items.ts'
 
 /** The drafts of JSON Schema that a catalog may use, oldest first. */
@@ -59,13 +60,32 @@ export function metaschemaOf(draft: Draft): ValidateFunction {
   return validate
 }
 
+/** A compiled schema. It throws {@link TooManySteps} when a value takes too long to be checked. */
+export interface SchemaCheck {
+  (value: unknown): boolean
+  /** Of the latest call. */
+  errors: ErrorObject[]
+}
+
 /**
  * Compiles a schema that its metaschema accepts.
  * @throws {Error} for a reference that leads nowhere, and for whatever else Ajv cannot compile
  */
-export function compileSchema(draft: Draft, schema: AnySchemaObject, allErrors: boolean): ValidateFunction {
+export function compileSchema(draft: Draft, schema: AnySchemaObject, allErrors: boolean): SchemaCheck {
   // An instance for each schema: in a shared one, the same `$id` in two plans would collide.
-  return createAjv(draft, { allErrors, meta: false, validateSchema: false }).compile(schema)
+  const ajv = createAjv(draft, { allErrors, meta: false, validateSchema: false })
+  const steps = stepCounter()
+  ajv.addKeyword(steps.definition)
+  const validate = ajv.compile(withSteps(schema))
+  const check: SchemaCheck = (value) => {
+    steps.reset()
+    // `$async` has been taken out of it: the answer is no promise.
+    const valid = validate(value) === true
+    check.errors = validate.errors ?? []
+    return valid
+  }
+  check.errors = []
+  return check
 }
 
 function createAjv(draft: Draft, options: Options): Ajv {

@@ -3,6 +3,7 @@ import type { JsonObject } from '../../../schemas/common.ts'
 import { compileSchema, type Draft } from './drafts.ts'
 import { explain } from './explain.ts'
 import { isJsonObject, shorten, writePlace } from './faults.ts'
+import { TooManySteps } from './steps.ts'
 
 /**
  * Checks the parameters of a request: `undefined` when they are good or absent, else one line for the user. It never
@@ -26,15 +27,24 @@ export function compileParametersCheck(draft: Draft, schema: AnySchemaObject): P
   const first = compileSchema(draft, schema, false)
   const all = compileSchema(draft, schema, true)
   probe(() => first({}))
+  const allErrors = (parameters: JsonObject) => {
+    const errors = first.errors
+    try {
+      all(parameters)
+      return all.errors
+    } catch (error) {
+      // To find the first fault is always less work than to find all.
+      if (error instanceof TooManySteps) return errors
+      throw error
+    }
+  }
   return (parameters) => {
     if (parameters === undefined) return undefined
     try {
       if (first(parameters)) return undefined
-      const errors = first.errors
-      if (countValues(parameters) > MAX_VALUES_FOR_ALL_FAULTS) return toMessage(errors)
-      all(parameters)
-      return toMessage(all.errors ?? errors)
-    } catch {
+      return toMessage(countValues(parameters) > MAX_VALUES_FOR_ALL_FAULTS ? first.errors : allErrors(parameters))
+    } catch (error) {
+      if (error instanceof TooManySteps) return 'Invalid parameters: they take too long to be checked.'
       // A schema that refers to itself follows the nesting of the parameters down to the end of the stack.
       return 'Invalid parameters: they are nested too deeply to be checked.'
     }
@@ -46,12 +56,14 @@ function probe(validate: () => unknown): void {
   try {
     validate()
   } catch (cause) {
-    throw new Error('it refers to itself without end', { cause })
+    const endless =
+      cause instanceof TooManySteps ? 'its references multiply without end' : 'it refers to itself without end'
+    throw new Error(endless, { cause })
   }
 }
 
-function toMessage(errors: readonly ErrorObject[] | null | undefined): string {
-  const findings = explain(errors ?? [], false)
+function toMessage(errors: readonly ErrorObject[]): string {
+  const findings = explain(errors, false)
   const texts = findings.slice(0, MAX_FAULTS).map(({ at, message }) => `${writePlace(at) || 'parameters'} ${message}`)
   if (findings.length > MAX_FAULTS) texts.push(`and ${findings.length - MAX_FAULTS} more`)
   return shorten(`Invalid parameters: ${texts.join('; ')}`, MAX_MESSAGE_CHARACTERS)

@@ -121,11 +121,20 @@ async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T
   }
 }
 
+/** How long the latest of those that wanted a connection has waited, by pool. */
+const waits = new WeakMap<Pool, number>()
+
+/** How long it takes at present to get a connection, in milliseconds; 0 while nobody waits. */
+export function queueMs(pool: Pool): number {
+  return pool.waitingCount === 0 ? 0 : (waits.get(pool) ?? 0)
+}
+
 /**
  * A connection of the pool, which waits for ever unless it was told otherwise, and it is not ours to tell.
  * @throws {Unavailable}
  */
 export function connect(pool: Pool): Promise<Checkout> {
+  const began = Date.now()
   return new Promise((resolve, reject) => {
     let late = false
     const timer = setTimeout(() => {
@@ -134,6 +143,7 @@ export function connect(pool: Pool): Promise<Checkout> {
     }, CALL_MS)
     pool.connect((error, client, release) => {
       clearTimeout(timer)
+      waits.set(pool, Date.now() - began)
       if (client === undefined) reject(asUnavailable(error))
       else if (late) release()
       // Here and not a microtask later: one network packet can hold the end of the login and a FATAL error.

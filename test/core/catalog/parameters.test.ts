@@ -155,6 +155,81 @@ test('validate parameters: uniqueItems over 100,000 objects answers at once', as
   assert.match(check({ a: [...a, { index: 5 }] }) ?? '', /must not have an item twice/)
 })
 
+/** Trees of conditions: `and` and `or` each lead to the same place. */
+const branching = {
+  definitions: {
+    node: {
+      type: 'object',
+      anyOf: [
+        { properties: { a: { $ref: '#/definitions/node' } } },
+        { properties: { a: { $ref: '#/definitions/node' } } }
+      ]
+    }
+  },
+  properties: { a: { $ref: '#/definitions/node' } }
+}
+
+for (const draft of ['04', '06', '07', '2019-09', '2020-12'] as const) {
+  test(`validate parameters: branches of ${draft} that lead to one another are followed so far and no further`, async () => {
+    const nest = (depth: number, leaf: unknown): Record<string, unknown> =>
+      depth === 0 ? { a: leaf } : { a: nest(depth - 1, leaf) }
+    const check = await checkOf(branching, draft)
+    assert.equal(check(nest(8, {})), undefined)
+    assert.match(check(nest(4, 1)) ?? '', /a\.a\.a\.a\.a must be an object, got a number/)
+    const began = performance.now()
+    assert.equal(check(nest(60, 1)), 'Invalid parameters: they take too long to be checked.')
+    assert.ok(performance.now() - began < 5_000)
+    // Each check is counted for itself.
+    assert.equal(check(nest(8, {})), undefined)
+  })
+}
+
+test('validate parameters: branches that a reference reaches outside of all keywords count, too', async () => {
+  const node = JSON.parse(JSON.stringify(branching.definitions.node).replaceAll('#/definitions/node', '#/x-~1/node'))
+  const check = await checkOf({ 'x-/': { node }, properties: { a: { $ref: '#/x-~1/node' } } })
+  let parameters: unknown = 1
+  for (let depth = 0; depth < 60; depth += 1) parameters = { a: parameters }
+  assert.equal(check(Object(parameters)), 'Invalid parameters: they take too long to be checked.')
+})
+
+test('validate parameters: of a check that finds one fault soon and all of them never, one is told', async () => {
+  const part = { required: ['x'], properties: { a: { $ref: '#' } } }
+  const check = await checkOf({ anyOf: [part, { ...part }] })
+  let parameters: unknown = {}
+  for (let depth = 0; depth < 60; depth += 1) parameters = { a: parameters }
+  assert.equal(check(Object(parameters)), 'Invalid parameters: x is required')
+})
+
+test('validate parameters: every format answers at once, whatever the text', async () => {
+  const million = 1_000_000
+  const texts = {
+    date: ['1'.repeat(million)],
+    time: [`12:00:00.${'1'.repeat(million)}`],
+    'date-time': [' '.repeat(million), `2020-01-01T00:00:00.${'0'.repeat(million)}`],
+    duration: [`P${'1'.repeat(million)}`, `PT${'1S'.repeat(million / 2)}`],
+    uri: [`a:${'a'.repeat(million)}^`, `a://${'a@'.repeat(million / 2)}^`, `a://[${'0:'.repeat(million / 2)}`],
+    'uri-reference': [`${'/'.repeat(million)}^`, `//${'a:'.repeat(million / 2)}^`, `${'%aa'.repeat(million / 4)}^`],
+    'uri-template': ['{'.repeat(million), `{a${',a'.repeat(million / 2)}`, `{a:${'1'.repeat(million)}`],
+    email: ['a.'.repeat(million / 2), `a@${'a-'.repeat(million / 2)}`, `a@${`${'a'.repeat(60)}.`.repeat(16_000)}!`],
+    hostname: [`${'a.'.repeat(million / 2)}!`, 'a-'.repeat(million / 2), `${`${'a'.repeat(60)}.`.repeat(16_000)}!`],
+    ipv4: ['1.'.repeat(million / 2)],
+    ipv6: ['1:'.repeat(million / 2), ':'.repeat(million)],
+    regex: ['('.repeat(million), '['.repeat(million), `${'(a'.repeat(5_000)}${')'.repeat(5_000)}[`],
+    uuid: ['a'.repeat(million)],
+    'json-pointer': [`${'/a'.repeat(million / 2)}~`, `/${'~0'.repeat(million / 2)}~`],
+    'relative-json-pointer': [`${'1'.repeat(million)}!`, `1/${'~0'.repeat(million / 2)}~`]
+  }
+  for (const [format, those] of Object.entries(texts)) {
+    const check = await checkOf({ properties: { a: { format } } })
+    for (const text of those) {
+      const began = performance.now()
+      assert.match(check({ a: text }) ?? '', new RegExp(`a must have the format ${format}`), text.slice(0, 20))
+      // Quadratic would be a trillion steps.
+      assert.ok(performance.now() - began < 5_000, `${format} ${text.slice(0, 20)}`)
+    }
+  }
+})
+
 test('validate parameters: escapes of ECMA 262 work in patterns', async () => {
   const pattern = '^\\u0041\\d{2}[\\w-]+\\/\\p{L}$'
   const check = await checkOf({ properties: { a: { pattern } } })

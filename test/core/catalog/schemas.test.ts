@@ -22,6 +22,10 @@ const drafts = [
   }
 ] as const
 
+/** Refers to the next definition twice; the last one to nothing. */
+const doubled = (next: number) =>
+  next === 30 ? {} : { allOf: [{ $ref: `#/definitions/d${next}` }, { $ref: `#/definitions/d${next}` }] }
+
 for (const { draft, schema, good, bad } of drafts) {
   test(`check catalog: draft ${draft} is compiled by its own rules`, async () => {
     const loaded = await loadCatalog(catalogWithSchema(schema, draft), choice)
@@ -65,6 +69,15 @@ const breaches: { rule: string; schema: Record<string, unknown>; path: string; m
     schema: { $ref: '#' },
     path: '',
     message: /cannot be used: it refers to itself without end/
+  },
+  {
+    rule: 'references that multiply',
+    schema: {
+      definitions: Object.fromEntries(Array.from({ length: 30 }, (_, index) => [`d${index}`, doubled(index + 1)])),
+      allOf: [{ $ref: '#/definitions/d0' }]
+    },
+    path: '',
+    message: /cannot be used: its references multiply without end/
   },
   {
     rule: 'a lookahead',
