@@ -54,7 +54,7 @@ function isDocumented(source: string, name: string): boolean {
 
 function declarations(name = String.raw`\w+`): RegExp {
   return new RegExp(
-    String.raw`^export (?:abstract )?(?:const|(?:async )?function|class|interface|type) (${name})\b`,
+    String.raw`^export (?:abstract )?(?:const|(?:async )?function\*?|class|interface|type) (${name})\b`,
     'gm'
   )
 }
