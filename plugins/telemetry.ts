@@ -10,7 +10,7 @@ import {
 } from '@opentelemetry/api'
 import type { FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
-import { durations, SECONDS_OF_CALLS, secondsSince } from '../src/telemetry/index.ts'
+import { durations, isMeasured, isTraced, SECONDS_OF_CALLS, secondsSince } from '../src/telemetry/index.ts'
 import { SCOPE } from '../src/telemetry/scope.ts'
 import { subjectOf } from './subject.ts'
 
@@ -34,6 +34,7 @@ interface RequestTrace {
 export const telemetry = fp(
   async (app) => {
     const tracer = trace.getTracer(SCOPE)
+    const measures = isMeasured()
     const measured = durations('http.server.request.duration', 'From request to answer', SECONDS_OF_CALLS)
 
     const begin = (request: FastifyRequest): RequestTrace => {
@@ -58,6 +59,10 @@ export const telemetry = fp(
     }
 
     app.addHook('onRequest', (request, reply, done) => {
+      if (!measures && !isTraced()) {
+        done()
+        return
+      }
       const requestTrace = begin(request)
       // Comes when the answer has been sent, and when the platform has hung up before.
       reply.raw.once('close', () => end(request, reply, requestTrace))

@@ -1,4 +1,4 @@
-import { type Attributes, type Histogram, type Meter, metrics } from '@opentelemetry/api'
+import { type Attributes, createNoopMeter, type Histogram, type Meter, metrics } from '@opentelemetry/api'
 import { SCOPE } from './scope.ts'
 
 /**
@@ -7,6 +7,11 @@ import { SCOPE } from './scope.ts'
  */
 export function meter(): Meter {
   return metrics.getMeter(SCOPE)
+}
+
+/** Whether an SDK is registered that what instruments tell goes to. */
+export function isMeasured(): boolean {
+  return meter() !== createNoopMeter()
 }
 
 /** Bounds of what takes milliseconds to seconds (semantic conventions: `http.server.request.duration`). */

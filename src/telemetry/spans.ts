@@ -1,7 +1,9 @@
 import {
   type Attributes,
   context,
+  INVALID_SPAN_CONTEXT,
   isSpanContextValid,
+  ProxyTracerProvider,
   type Span,
   SpanKind,
   SpanStatusCode,
@@ -13,13 +15,21 @@ export type { Attributes, Span }
 
 // Delegates to whatever SDK is registered, also later; without one its spans record nothing.
 const tracer = trace.getTracer(SCOPE)
+const nobody = new ProxyTracerProvider().getDelegate()
+const noSpan = trace.wrapSpanContext(INVALID_SPAN_CONTEXT)
+
+/** Whether an SDK is registered: without one nothing is to be spent on spans that record nothing. */
+export function isTraced(): boolean {
+  const provider = trace.getTracerProvider()
+  return !(provider instanceof ProxyTracerProvider) || provider.getDelegate() !== nobody
+}
 
 /**
  * Runs work in a span of its own, below the active one. A failure is named and never quoted: the words of an error may
  * hold what nobody may read.
  */
 export function inSpan<T>(name: string, attributes: Attributes, work: (span: Span) => Promise<T>): Promise<T> {
-  return run(name, { attributes, kind: SpanKind.INTERNAL }, work)
+  return isTraced() ? run(name, { attributes, kind: SpanKind.INTERNAL }, work) : work(noSpan)
 }
 
 /** Runs a call of a server in a span. It is none without a trace: a sweep, which nobody asked for, begins no trace. */
