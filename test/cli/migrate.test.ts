@@ -25,7 +25,9 @@ test('osb migrate: two at once apply everything once', async (t) => {
   const url = await (await testPostgres()).createDatabase()
   const both = await Promise.all([migrate(t, url), migrate(t, url)])
   for (const { end } of both) assert.deepEqual(end, { code: 0, signal: null })
-  assert.deepEqual(both.map(({ stdout }) => stdout.split(' ')[0]).sort(), ['applied', 'nothing'])
+  // Each file is a transaction of its own, so that they may take turns
+  const applied = both.flatMap(({ stdout }) => stdout.match(/\d{4}_\w+\.sql/g) ?? [])
+  assert.deepEqual(applied.sort(), migrations)
 })
 
 test('osb migrate: without DATABASE_URL ends with 1 and one line that says what to set', async (t) => {
