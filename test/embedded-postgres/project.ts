@@ -17,6 +17,7 @@ const root = fileURLToPath(new URL('../..', import.meta.url))
 export function makeProject(folder: string): Project {
   const copy = (path: string) => cpSync(join(root, path), join(folder, path), { recursive: true, dereference: true })
   copy('src/embedded-postgres')
+  for (const file of ['package-files.ts', 'package-root.ts']) copy(join('src', file))
   copy('test/embedded-postgres/owner-process.ts')
   for (const name of readdirSync(join(root, 'node_modules'))) {
     if (/^(pg|postgres|split2|xtend)/.test(name) && !name.startsWith('pg-boss')) copy(join('node_modules', name))
