@@ -31,6 +31,8 @@ const totals = { passed: 0, failed: 0, skipped: 0 }
 /** Exit code once a signal has asked to stop. */
 let stopping: number | undefined
 
+// Every file is a process, and many start brokers: with the sources compiled once they take half the time.
+process.env.NODE_COMPILE_CACHE ??= join(root, 'node_modules/.cache/compile')
 superviseChildren()
 stopOnSignals()
 
