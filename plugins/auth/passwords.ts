@@ -1,4 +1,4 @@
-import { createHmac, randomBytes, timingSafeEqual } from 'node:crypto'
+import { createHmac, createSecretKey, randomBytes, timingSafeEqual } from 'node:crypto'
 import {
   type BasicCredentials,
   type Derive,
@@ -25,7 +25,7 @@ interface HashedEntry {
  * one at most for each hash that is configured. One that was wrong is not.
  */
 export class Passwords {
-  readonly #key = randomBytes(32)
+  readonly #key = createSecretKey(randomBytes(32))
   readonly #derive: Derive
   readonly #plain: readonly PlainEntry[]
   /** By the digest of the name. */
