@@ -1,0 +1,51 @@
+import type { Figure } from '../harness/figure.ts'
+import { load } from '../harness/load.ts'
+import type { Stage } from '../harness/stage.ts'
+
+const path = '/v2/catalog'
+const connections = 20
+/** A catalog of about 4.6 kB, which is what the shipped one has. */
+const shipped = { BROKER_CATALOG_PATH: '', POSTGRESQL_ADMIN_URL: 'postgresql://nobody@127.0.0.1:1/postgres' }
+
+async function sides(stage: Stage) {
+  const broker = await stage.broker(shipped)
+  const response = await fetch(`${broker.url}${path}`, { headers: broker.headers })
+  const catalog = await response.text()
+  const bare = await stage.bare({ BENCH_CATALOG: catalog })
+  const rate = async (url: string, path: string, headers: Record<string, string>) => {
+    const { seconds } = stage.pace
+    return (await load({ scenario: 'get', url, path, headers, connections, seconds })).requestsPerSecond
+  }
+  return { broker, bare, rate, etag: response.headers.get('etag') ?? '' }
+}
+
+export const catalogFigures: readonly Figure[] = [
+  {
+    name: 'catalog',
+    title: '`GET /v2/catalog`, guards on',
+    baseline: 'a bare Fastify route that returns the same object',
+    goal: { atLeast: 1.2 },
+    async prepare(stage) {
+      const { broker, bare, rate } = await sides(stage)
+      return {
+        unit: 'requests/s',
+        ours: () => rate(broker.url, path, broker.headers),
+        baseline: () => rate(bare.url, '/catalog', {})
+      }
+    }
+  },
+  {
+    name: 'catalog-304',
+    title: '`GET /v2/catalog` with `If-None-Match`',
+    baseline: 'the same without',
+    goal: { atLeast: 1.2 },
+    async prepare(stage) {
+      const { broker, rate, etag } = await sides(stage)
+      return {
+        unit: 'requests/s',
+        ours: () => rate(broker.url, path, { ...broker.headers, 'if-none-match': etag }),
+        baseline: () => rate(broker.url, path, broker.headers)
+      }
+    }
+  }
+]

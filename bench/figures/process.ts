@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Figure } from '../harness/figure.ts'
+import { load } from '../harness/load.ts'
+import { residentMegabytes } from '../harness/processes.ts'
+import type { Stage } from '../harness/stage.ts'
+
+/** How long a process is left alone before it counts as idle. */
+const SETTLE_MS = 2_000
+
+export const processFigures: readonly Figure[] = [
+  {
+    name: 'start',
+    title: 'start of the bundle to the first 200',
+    baseline: '`node -e 0`',
+    goal: { atMost: 4 },
+    async prepare(stage) {
+      return {
+        unit: 'ms',
+        ours: () => startTime(stage),
+        baseline: () => nodeDoesNothing()
+      }
+    }
+  },
+  {
+    name: 'memory-idle',
+    title: 'memory when idle',
+    baseline: 'a bare Node process that does nothing',
+    goal: { atMost: 2.2 },
+    async prepare(stage) {
+      return { unit: 'MB', ours: () => memory(stage, 0), baseline: () => bareNodeMegabytes() }
+    }
+  },
+  {
+    name: 'memory-used',
+    title: 'memory after 100,000 requests',
+    baseline: 'a bare Node process that does nothing',
+    goal: { atMost: 3 },
+    async prepare(stage) {
+      const requests = stage.pace.short ? 10_000 : 100_000
+      return { unit: 'MB', ours: () => memory(stage, requests), baseline: () => bareNodeMegabytes() }
+    }
+  }
+]
+
+/** From the start of the process to the first answer. */
+async function startTime(stage: Stage): Promise<number> {
+  const begin = performance.now()
+  const broker = await healthy(stage)
+  const elapsed = performance.now() - begin
+  await broker.stop()
+  return elapsed
+}
+
+/** A broker that has answered its first probe. */
+async function healthy(stage: Stage) {
+  const broker = await stage.broker({})
+  const reply = await fetch(`${broker.url}/healthz`)
+  if (reply.status !== 200) throw new Error(`/healthz answered ${reply.status}`)
+  await reply.arrayBuffer()
+  return broker
+}
+
+async function memory(stage: Stage, requests: number): Promise<number> {
+  const broker = await healthy(stage)
+  const { url, headers, pid } = broker
+  const order = { scenario: 'lifecycle', url, path: '/v2/service_instances', headers, seconds: 0 } as const
+  if (requests > 0) await load({ ...order, connections: 20, amount: requests })
+  await sleep(SETTLE_MS)
+  const megabytes = residentMegabytes(pid)
+  await broker.stop()
+  return megabytes
+}
+
+async function bareNodeMegabytes(): Promise<number> {
+  const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
+  await once(child, 'spawn')
+  await sleep(SETTLE_MS)
+  const megabytes = residentMegabytes(child.pid ?? 0)
+  child.kill()
+  await once(child, 'exit')
+  return megabytes
+}
+
+async function nodeDoesNothing(): Promise<number> {
+  const begin = performance.now()
+  const child = spawn(process.execPath, ['-e', '0'], { stdio: 'ignore' })
+  await once(child, 'exit')
+  return performance.now() - begin
+}
