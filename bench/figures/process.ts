@@ -1,10 +1,22 @@
-import { spawn } from 'node:child_process'
+import { execFile, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { fileURLToPath } from 'node:url'
+import { promisify } from 'node:util'
 import type { Figure } from '../harness/figure.ts'
 import { load } from '../harness/load.ts'
 import { residentMegabytes } from '../harness/processes.ts'
 import type { Stage } from '../harness/stage.ts'
+
+const root = fileURLToPath(new URL('../..', import.meta.url))
+const bundle = join(root, 'dist/bundle/osb.mjs')
+
+/** The file that the image and the archives run, made anew, with the code compiled by a run before as theirs is. */
+async function prepareBundle(): Promise<void> {
+  await promisify(execFile)(process.execPath, [join(root, 'deploy/build/bundle.ts')], { cwd: root })
+  await promisify(execFile)(process.execPath, [bundle, '--help'])
+}
 
 /** How long a process is left alone before it counts as idle. */
 const SETTLE_MS = 2_000
@@ -16,6 +28,7 @@ export const processFigures: readonly Figure[] = [
     baseline: '`node -e 0`',
     goal: { atMost: 4 },
     async prepare(stage) {
+      await prepareBundle()
       return {
         unit: 'ms',
         ours: () => startTime(stage),
@@ -29,6 +42,7 @@ export const processFigures: readonly Figure[] = [
     baseline: 'a bare Node process that does nothing',
     goal: { atMost: 2.2 },
     async prepare(stage) {
+      await prepareBundle()
       return { unit: 'MB', ours: () => memory(stage, 0), baseline: () => bareNodeMegabytes() }
     }
   },
@@ -38,6 +52,7 @@ export const processFigures: readonly Figure[] = [
     baseline: 'a bare Node process that does nothing',
     goal: { atMost: 3 },
     async prepare(stage) {
+      await prepareBundle()
       const requests = stage.pace.short ? 10_000 : 100_000
       return { unit: 'MB', ours: () => memory(stage, requests), baseline: () => bareNodeMegabytes() }
     }
@@ -55,7 +70,7 @@ async function startTime(stage: Stage): Promise<number> {
 
 /** A broker that has answered its first probe. */
 async function healthy(stage: Stage) {
-  const broker = await stage.broker({})
+  const broker = await stage.broker({}, { program: bundle })
   const reply = await fetch(`${broker.url}/healthz`)
   if (reply.status !== 200) throw new Error(`/healthz answered ${reply.status}`)
   await reply.arrayBuffer()

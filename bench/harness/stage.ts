@@ -26,6 +26,12 @@ export interface BrokerTarget extends Target {
   readonly headers: Record<string, string>
 }
 
+export interface BrokerOptions {
+  readonly place?: Place
+  /** What is run; default: the sources. */
+  readonly program?: string
+}
+
 /** What a figure is measured with. All of it is gone at the end. */
 export class Stage {
   readonly pace: Pace
@@ -77,7 +83,8 @@ export class Stage {
   }
 
   /** `osb serve`; the environment adds to what every broker here has. */
-  async broker(more: Record<string, string>, { place = 'server' }: { place?: Place } = {}): Promise<BrokerTarget> {
+  async broker(more: Record<string, string>, options: BrokerOptions = {}): Promise<BrokerTarget> {
+    const { place = 'server', program = cli } = options
     const catalogPath = join(await this.folder(), 'catalog.json')
     await writeFile(catalogPath, JSON.stringify(benchCatalog))
     const password = randomBytes(12).toString('hex')
@@ -90,7 +97,7 @@ export class Stage {
       BROKER_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
       ...more
     }
-    const target = await startTarget([cli, 'serve'], { place, env, listening: /^The broker listens on (http\S+) / })
+    const target = await startTarget([program, 'serve'], { place, env, listening: /^The broker listens on (http\S+) / })
     this.cleanUp(() => target.stop())
     const authorization = `Basic ${Buffer.from(`bench:${password}`).toString('base64')}`
     return Object.assign(target, { headers: { authorization, 'x-broker-api-version': '2.17' } })
