@@ -15,6 +15,10 @@ export interface Target {
 }
 
 const STOP_MS = 12_000
+const alive = new Set<ChildProcess>()
+process.once('exit', () => {
+  for (const child of alive) child.kill('SIGKILL')
+})
 const canPin = availableParallelism() > 1 && has('taskset')
 
 /** Whether processes are kept on cores of their own in this run; the report says so. */
@@ -41,7 +45,8 @@ export async function startTarget(
     await once(child, 'close')
     clearTimeout(killer)
   }
-  process.once('exit', () => child.kill('SIGKILL'))
+  alive.add(child)
+  child.once('exit', () => alive.delete(child))
   const url = await addressIn(child, listening)
   return { url, pid: child.pid ?? 0, child, stop }
 }

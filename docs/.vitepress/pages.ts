@@ -43,6 +43,7 @@ export const sections: readonly Section[] = [
     text: 'Background',
     items: [
       { text: 'Design decisions', link: '/decisions' },
+      { text: 'Performance', link: '/performance' },
       { text: 'Other brokers', link: '/comparison' }
     ]
   }
