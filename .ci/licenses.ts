@@ -16,7 +16,8 @@ const ALLOWED = new Set([
   'BlueOak-1.0.0',
   'CC0-1.0',
   'Unlicense',
-  'PostgreSQL'
+  'PostgreSQL',
+  'Zlib'
 ])
 
 /** Whether one may take what an SPDX expression offers: any side of an OR, all of an AND. */
