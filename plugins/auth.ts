@@ -7,6 +7,7 @@ import { boundedScrypt } from './auth/bounded-scrypt.ts'
 import { platformsOfCertificate } from './auth/certificates.ts'
 import { type Attempt, FailedLogins } from './auth/failed-logins.ts'
 import { Passwords } from './auth/passwords.ts'
+import { ProvenLogins } from './auth/proven-logins.ts'
 import { Tokens } from './auth/tokens.ts'
 
 /** The host's own authentication: the name of the platform that a request comes from, or nothing when it is nobody's. */
@@ -22,6 +23,7 @@ interface Checks {
   readonly platforms: Platforms
   readonly passwords: Passwords
   readonly tokens: Tokens
+  readonly proven: ProvenLogins
 }
 
 /** A login before anything of it is looked at. */
@@ -67,7 +69,14 @@ export const auth = fp<AuthOptions>(
       const token = BEARER.exec(request.headers.authorization ?? '')?.[1]
       return token === undefined ? undefined : { address, check: () => tokens.platformOf(token, request.log) }
     }
+    /** The platform of a login that was right a short while ago: nearly every request of a platform is one. */
+    const byProof = (request: FastifyRequest): string | undefined => {
+      const proof = current().proven.find(request.headers.authorization, request.ip)
+      if (proof !== undefined) requireFewFailures(failures, proof.attempt)
+      return proof?.platform
+    }
     const byHeader = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
+      const { proven } = current()
       const login = await loginOf(request, reply)
       if (login === undefined) throw refusals.unauthorized()
       requireFewFailures(failures, login)
@@ -79,6 +88,10 @@ export const auth = fp<AuthOptions>(
         throw refusals.unauthorized()
       }
       failures.succeeded(login)
+      // A token has an end of its own.
+      const { address, username } = login
+      if (username !== undefined)
+        proven.add(request.headers.authorization, { platform, attempt: { address, username } })
       return platform
     }
     const byCertificate = (request: FastifyRequest): string => {
@@ -90,7 +103,7 @@ export const auth = fp<AuthOptions>(
       return platform
     }
 
-    app.addHook('onRequest', async (request, reply) => {
+    const authenticate = async (request: FastifyRequest, reply: FastifyReply): Promise<void> => {
       try {
         const hasHeader = request.headers.authorization !== undefined
         request.osbPlatform = hasHeader ? await byHeader(request, reply) : byCertificate(request)
@@ -98,6 +111,15 @@ export const auth = fp<AuthOptions>(
         if (error instanceof BrokerError && error.status === 401) challenge(request, reply, current().platforms)
         throw error
       }
+    }
+    app.addHook('onRequest', (request, reply, done) => {
+      const platform = byProof(request)
+      if (platform === undefined) {
+        authenticate(request, reply).then(() => done(), done)
+        return
+      }
+      request.osbPlatform = platform
+      done()
     })
   },
   { name: 'osb-auth', fastify: '5.x', dependencies: ['osb-identity'] }
@@ -114,7 +136,12 @@ function checksOf(source: PlatformsSource): () => Checks {
 }
 
 function makeChecks(platforms: Platforms, derive: Derive): Checks {
-  return { platforms, passwords: new Passwords(platforms.basic, derive), tokens: new Tokens(platforms.bearer) }
+  return {
+    platforms,
+    passwords: new Passwords(platforms.basic, derive),
+    tokens: new Tokens(platforms.bearer),
+    proven: new ProvenLogins()
+  }
 }
 
 /**

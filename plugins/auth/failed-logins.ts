@@ -1,5 +1,6 @@
-import { createHmac, createSecretKey, randomBytes } from 'node:crypto'
 import { isIPv6 } from 'node:net'
+import { Digests } from './digests.ts'
+import { Expiring } from './expiring.ts'
 
 /** From where somebody tries to come in, and under which name where there is one. */
 export interface Attempt {
@@ -12,8 +13,6 @@ export const MAX_FAILURES = 100
 const WINDOW_MS = 5 * 60_000
 /** How long an address counts as that of a platform after its last login. */
 const FAMILIAR_MS = 24 * 60 * 60_000
-/** Bounds the memory. Beyond it the oldest is forgotten, which costs who wants that thousands of attempts. */
-const MAX_KEPT = 10_000
 
 /**
  * Counts failed logins, and says when no more are looked at. By name only attempts from addresses count that the name
@@ -21,8 +20,8 @@ const MAX_KEPT = 10_000
  */
 export class FailedLogins {
   readonly #now: () => number
-  /** Names may be long, and passwords typed in the wrong place. A key as bytes would be looked at for 8 µs at each use. */
-  readonly #key = createSecretKey(randomBytes(32))
+  /** Names may be long, and passwords typed in the wrong place. */
+  readonly #digests = new Digests()
   readonly #failures: Expiring<{ count: number }>
   readonly #familiar: Expiring<true>
 
@@ -35,6 +34,7 @@ export class FailedLogins {
 
   /** Seconds until another attempt is looked at; undefined when one is looked at now. */
   retryAfterSeconds(attempt: Attempt): number | undefined {
+    if (this.#failures.isEmpty) return undefined
     const ends = this.#counted(attempt).flatMap((key) => {
       const failures = this.#failures.get(key)
       return failures === undefined || failures.value.count < MAX_FAILURES ? [] : [failures.end]
@@ -65,34 +65,7 @@ export class FailedLogins {
   }
 
   #digest(kind: string, address: string, username = ''): string {
-    const text = JSON.stringify([kind, networkOf(address), username])
-    return createHmac('sha256', this.#key).update(text).digest('base64')
-  }
-}
-
-/** Values that are forgotten after their time, and the oldest when there are too many. */
-class Expiring<Value> {
-  readonly #now: () => number
-  readonly #kept = new Map<string, { value: Value; end: number }>()
-
-  constructor(now: () => number) {
-    this.#now = now
-  }
-
-  get(key: string): { readonly value: Value; readonly end: number } | undefined {
-    const kept = this.#kept.get(key)
-    if (kept === undefined || kept.end > this.#now()) return kept
-    this.#kept.delete(key)
-    return undefined
-  }
-
-  set(key: string, value: Value, lifeMs: number): Value {
-    // The order of a Map is that of insertion: its first key is the oldest.
-    this.#kept.delete(key)
-    const [oldest] = this.#kept.keys()
-    if (oldest !== undefined && this.#kept.size >= MAX_KEPT) this.#kept.delete(oldest)
-    this.#kept.set(key, { value, end: this.#now() + lifeMs })
-    return value
+    return this.#digests.of(kind, networkOf(address), username)
   }
 }
 

@@ -1,4 +1,4 @@
-import { createHmac, createSecretKey, randomBytes, timingSafeEqual } from 'node:crypto'
+import { timingSafeEqual } from 'node:crypto'
 import {
   type BasicCredentials,
   type Derive,
@@ -7,6 +7,7 @@ import {
   type ScryptHash,
   unknownHash
 } from '../../src/platforms/index.ts'
+import { Digests } from './digests.ts'
 
 interface PlainEntry {
   readonly platform: string
@@ -25,7 +26,7 @@ interface HashedEntry {
  * one at most for each hash that is configured. One that was wrong is not.
  */
 export class Passwords {
-  readonly #key = createSecretKey(randomBytes(32))
+  readonly #digests = new Digests()
   readonly #derive: Derive
   readonly #plain: readonly PlainEntry[]
   /** By the digest of the name. */
@@ -40,7 +41,7 @@ export class Passwords {
     this.#derive = derive
     this.#plain = credentials.flatMap((entry) => ('password' in entry ? [this.#plainEntry(entry)] : []))
     const hashed = credentials.flatMap((entry) => ('hash' in entry ? [entry] : []))
-    this.#hashed = Map.groupBy(hashed, ({ username }) => this.#digest(username).toString('base64'))
+    this.#hashed = Map.groupBy(hashed, ({ username }) => this.#digests.of(username))
     this.#costs = mostOf([...this.#hashed.values()])
   }
 
@@ -48,7 +49,7 @@ export class Passwords {
   async platformOf(username: string, password: string): Promise<string | undefined> {
     const plain = this.#plainPlatform(username, password)
     if (this.#costs.length === 0) return plain
-    const login = this.#digest(`${username}:${password}`).toString('base64')
+    const login = this.#digests.of(username, password)
     const verified = this.#verified.get(login)
     if (verified !== undefined) return verified
     const underWay = this.#underWay.get(login) ?? this.#hashedPlatform(username, password)
@@ -75,7 +76,7 @@ export class Passwords {
   }
 
   async #hashedPlatform(username: string, password: string): Promise<string | undefined> {
-    const own = [...(this.#hashed.get(this.#digest(username).toString('base64')) ?? [])]
+    const own = [...(this.#hashed.get(this.#digests.of(username)) ?? [])]
     let found: string | undefined
     for (const cost of this.#costs) {
       const index = own.findIndex(({ hash }) => isSame(hash, cost))
@@ -92,7 +93,7 @@ export class Passwords {
   }
 
   #digest(text: string): Buffer {
-    return createHmac('sha256', this.#key).update(text).digest()
+    return Buffer.from(this.#digests.of(text))
   }
 }
 
