@@ -17,9 +17,10 @@ export interface ApiVersionOptions {
 export const apiVersion = fp<ApiVersionOptions>(
   async (app, { missingStatus = 412 }) => {
     app.decorateRequest('osbMinor', 0)
-    app.addHook('onRequest', async (request) => {
+    app.addHook('onRequest', (request, _reply, done) => {
       const header = request.headers['x-broker-api-version']
       request.osbMinor = parseMinor(typeof header === 'string' ? header : '', missingStatus)
+      done()
     })
   },
   { name: 'osb-api-version', fastify: '5.x', dependencies: ['osb-auth'] }

@@ -6,8 +6,9 @@ import fp from 'fastify-plugin'
  */
 export const caching = fp(
   async (app) => {
-    app.addHook('onRequest', async (_request, reply) => {
+    app.addHook('onRequest', (_request, reply, done) => {
       reply.header('cache-control', 'no-store')
+      done()
     })
   },
   { name: 'osb-caching', fastify: '5.x' }

@@ -6,23 +6,34 @@ import { BrokerError } from '../src/core/errors.ts'
 /** How long a connection that was refused is still read from: what arrives unread would reset it before the answer is read. */
 const LINGER_MS = 1_000
 
-/** Answers that a connection has not got yet. */
+/** Answers that a connection has not got yet; those that have been sent stay until the next request on it. */
 const owed = new WeakMap<Duplex, Set<ServerResponse>>()
 const closing = new WeakSet<Duplex>()
 
 /** Knows which answers are under way, so that a refusal of what follows on their connection does not take their place. */
 export const clientErrors = fp(
   async (app) => {
-    app.addHook('onRequest', async (request, reply) => owe(request.raw.socket, reply.raw))
+    app.addHook('onRequest', (request, reply, done) => {
+      owe(request.raw.socket, reply.raw)
+      done()
+    })
   },
   { name: 'osb-client-errors', fastify: '5.x' }
 )
 
 /** Remembers an answer until it has been sent. */
 export function owe(socket: Duplex, response: ServerResponse): void {
-  const answers = owed.get(socket) ?? new Set()
-  owed.set(socket, answers.add(response))
-  response.once('close', () => answers.delete(response))
+  const answers = owed.get(socket)
+  if (answers === undefined) {
+    owed.set(socket, new Set([response]))
+    return
+  }
+  for (const answer of answers) if (answer.closed) answers.delete(answer)
+  answers.add(response)
+}
+
+function owedOn(socket: Duplex): ServerResponse[] {
+  return [...(owed.get(socket) ?? [])].filter(({ closed }) => !closed)
 }
 
 /**
@@ -38,7 +49,7 @@ export function answerClientError(error: Error & { code?: string }, socket: Dupl
     socket.destroy()
     return
   }
-  const answers = [...(owed.get(socket) ?? [])]
+  const answers = owedOn(socket)
   const whole = answers.filter(({ req }) => req.complete)
   const broken = answers.find(({ req }) => !req.complete)
   const close = () => closeWith(socket, broken?.headersSent === true ? undefined : refusal)
@@ -54,7 +65,7 @@ export function answerClientError(error: Error & { code?: string }, socket: Dupl
 
 /** What of a connection is under way: an answer, the rest of a request, or nothing that anybody could wait for. */
 export function stateOf(socket: Duplex): 'answering' | 'receiving' | 'unused' {
-  const answers = [...(owed.get(socket) ?? [])]
+  const answers = owedOn(socket)
   if (answers.some(({ req }) => req.complete)) return 'answering'
   return answers.length > 0 ? 'receiving' : 'unused'
 }

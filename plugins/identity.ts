@@ -5,6 +5,7 @@ import { BrokerError } from '../src/core/errors.ts'
 import type { OriginatingIdentity } from '../src/core/provider.ts'
 import { requireStorable } from '../src/core/storable.ts'
 import { labelActiveSpan, traceContext, traceIdOf } from '../src/telemetry/index.ts'
+import { LazyLog } from './lazy-log.ts'
 import { describeRequest } from './request-log.ts'
 import { headerOf, isObject, REQUEST_IDENTITY, subjectOf } from './subject.ts'
 
@@ -26,10 +27,14 @@ const MAX_HEADER_LENGTH = 16_384
  */
 export const identity = fp(
   async (app) => {
+    app.setChildLoggerFactory((log, bindings, options) => new LazyLog(log, bindings, options))
     app.decorateRequest('osbPlatform', '')
     app.decorateRequest('osbCall')
-    app.addHook('onRequest', async (request, reply) => echoRequestIdentity(request, reply))
-    app.addHook('preHandler', async (request, reply) => {
+    app.addHook('onRequest', (request, reply, done) => {
+      echoRequestIdentity(request, reply)
+      done()
+    })
+    app.addHook('preHandler', (request, reply, done) => {
       const requestIdentity = headerOf(request, REQUEST_IDENTITY)
       const originatingIdentity = parseOriginatingIdentity(headerOf(request, ORIGINATING_IDENTITY))
       const platform = request.osbPlatform
@@ -51,6 +56,7 @@ export const identity = fp(
         ...(requestIdentity === undefined ? {} : { requestIdentity }),
         ...(originatingIdentity === undefined ? {} : { originatingIdentity })
       }
+      done()
     })
   },
   { name: 'osb-identity', fastify: '5.x' }

@@ -31,8 +31,11 @@ export const loadShedding = fp(
   async (app) => {
     const loopDelayMs = watchEventLoop((stop) => app.addHook('onClose', async () => stop()))
     let shedding = false
-    app.addHook('onRequest', async (request, reply) => {
-      if (request.routeOptions.config.osbPriority !== undefined) return
+    app.addHook('onRequest', (request, reply, done) => {
+      if (request.routeOptions.config.osbPriority !== undefined) {
+        done()
+        return
+      }
       const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
       const load = { loopDelayMs: loopDelayMs(), heapUsed: used / limit, queueMs: app.osbStorage.queueMs() }
       const overloaded =
@@ -41,8 +44,8 @@ export const loadShedding = fp(
       if (overloaded !== shedding)
         app.log.warn(load, overloaded ? 'overloaded: requests are refused' : 'load is normal')
       shedding = overloaded
-      if (!overloaded) return
-      return sendRefusal(refusals.unavailable('The broker is overloaded.'), request, reply)
+      if (overloaded) sendRefusal(refusals.unavailable('The broker is overloaded.'), request, reply)
+      else done()
     })
   },
   { name: 'osb-load-shedding', fastify: '5.x', dependencies: ['osb-errors', 'osb-storage'] }

@@ -1,4 +1,5 @@
 import { type FastifyReply, type FastifyRequest, LogController } from 'fastify'
+import { writes } from './lazy-log.ts'
 import { subjectOf } from './subject.ts'
 
 /** Puts fields on every further line about a request. */
@@ -14,7 +15,8 @@ export function describeRequest(request: FastifyRequest, reply: FastifyReply, fi
 export class RequestLog extends LogController {
   override incomingRequest(request: FastifyRequest, reply: FastifyReply): void {
     if (!isOurs(request)) super.incomingRequest(request, reply)
-    else request.log.debug({ method: request.method, path: pathOf(request) }, 'incoming request')
+    else if (writes(request.log, 'debug'))
+      request.log.debug({ method: request.method, path: pathOf(request) }, 'incoming request')
   }
 
   override requestCompleted(error: Error | null | undefined, request: FastifyRequest, reply: FastifyReply): void {
@@ -23,13 +25,14 @@ export class RequestLog extends LogController {
       return
     }
     const { method } = request
+    const level = error ? 'error' : method === 'GET' || method === 'HEAD' ? 'debug' : 'info'
+    if (!writes(reply.log, level)) return
     const ms = Math.round(reply.elapsedTime * 10) / 10
     // One that was refused early has a log that does not say yet what it is about.
     const subject = request.osbCall === undefined ? subjectOf(request) : {}
     const line = { method, path: pathOf(request), status: reply.statusCode, ms, ...subject }
     if (error) reply.log.error({ ...line, err: error }, 'request errored')
-    else if (method === 'GET' || method === 'HEAD') reply.log.debug(line, 'request completed')
-    else reply.log.info(line, 'request completed')
+    else reply.log[level](line, 'request completed')
   }
 }
 

@@ -35,8 +35,11 @@ export const validation = fp(
         return parseJson(decode(body))
       }
     )
-    app.addHook('preParsing', async (request, reply) => {
-      if (isPlain(request.headers['content-encoding'])) return
+    app.addHook('preParsing', (request, reply, _payload, done) => {
+      if (isPlain(request.headers['content-encoding'])) {
+        done()
+        return
+      }
       reply.header('accept-encoding', 'identity')
       throw new BrokerError(415, 'The body must not be encoded: Content-Encoding may be identity only.')
     })
@@ -45,10 +48,11 @@ export const validation = fp(
     app.setSerializerCompiler((route) => serializers({ ...route, httpStatus: route.httpStatus ?? '' }))
     // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
     Reflect.apply(app.setReplySerializer, app, [undefined])
-    app.addHook('preValidation', async (request) => {
+    app.addHook('preValidation', (request, _reply, done) => {
       requireStorable(request.params, 'path')
       requireStorable(request.query, 'query')
       requireFewParameters(request.query)
+      done()
     })
   },
   { name: 'osb-validation', fastify: '5.x' }

@@ -9,8 +9,8 @@ import { BrokerError, refusals } from '../core/errors.ts'
 /** Connections beyond the limit that are taken to be told so; those beyond them are closed without a word. */
 const SPARE_CONNECTIONS = 64
 const MAX_HEADERS = 100
-/** Of several, Node takes the first in silence, and a proxy in front may have taken the last. */
-const SINGLE_HEADERS = ['host', 'authorization', 'content-type']
+/** Of several, Node takes the first in silence, and a proxy in front may have taken the last. By length, which few share. */
+const SINGLE_HEADERS = new Map(['host', 'authorization', 'content-type'].map((name) => [name.length, name]))
 
 /** How long a request that is still arriving holds up a server that closes. */
 const RECEIVE_MS = 2_000
@@ -46,13 +46,16 @@ export function guardServer(app: FastifyInstance, maxConnections: number): () =>
   app.setNotFoundHandler(answerUnknownRoute)
   server.on('connect', refuseTunnel)
   server.on('checkExpectation', refuseExpectation)
-  app.addHook('onRequest', async (request, reply) => {
+  app.addHook('onRequest', (request, reply, done) => {
     owe(request.raw.socket, reply.raw)
     const isSurplus = surplus.has(request.raw.socket) && request.routeOptions.config.osbPriority !== 'probe'
     const refusal = isSurplus ? refusals.unavailable('The broker has too many connections.') : refusalOf(request)
-    if (refusal === undefined) return
+    if (refusal === undefined) {
+      done()
+      return
+    }
     reply.header('connection', 'close')
-    return sendRefusal(refusal, request, reply)
+    sendRefusal(refusal, request, reply)
   })
   return () => {
     for (const socket of open.values()) if (stateOf(socket) === 'unused') socket.destroy()
@@ -68,12 +71,24 @@ function peerOf({ remoteAddress, remotePort }: Socket): string {
 
 /** What makes a request mean one thing to us and another to a proxy in front (RFC 9112, 3.2), and too many headers. */
 function refusalOf({ raw, headers }: FastifyRequest): BrokerError | undefined {
-  const names = raw.rawHeaders.filter((_, index) => index % 2 === 0).map((name) => name.toLowerCase())
-  if (names.length > MAX_HEADERS) return new BrokerError(431, `There are more than ${MAX_HEADERS} headers.`)
-  const repeated = SINGLE_HEADERS.find((name) => names.indexOf(name) !== names.lastIndexOf(name))
+  if (raw.rawHeaders.length / 2 > MAX_HEADERS)
+    return new BrokerError(431, `There are more than ${MAX_HEADERS} headers.`)
+  const repeated = repeatedHeader(raw.rawHeaders)
   if (repeated !== undefined) return refusals.malformed(`There is more than one ${repeated} header.`)
   if (raw.httpVersion === '1.1' && headers.host === undefined) {
     return refusals.malformed('The header Host is required.')
+  }
+  return undefined
+}
+
+/** @param raw names and values in turn, as they came */
+function repeatedHeader(raw: readonly string[]): string | undefined {
+  const seen = new Set<string>()
+  for (let index = 0; index < raw.length; index += 2) {
+    const name = SINGLE_HEADERS.get(raw[index]?.length ?? 0)
+    if (name === undefined || raw[index]?.toLowerCase() !== name) continue
+    if (seen.has(name)) return name
+    seen.add(name)
   }
   return undefined
 }
