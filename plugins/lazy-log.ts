@@ -4,11 +4,15 @@ type Bindings = Parameters<FastifyBaseLogger['child']>[0]
 type ChildOptions = Parameters<FastifyBaseLogger['child']>[1]
 type Level = 'trace' | 'debug' | 'info' | 'warn' | 'error' | 'fatal'
 
-/** From that of most lines on. */
-const LEVELS: readonly string[] = ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'] satisfies (
-  | Level
-  | 'silent'
-)[]
+const LEVELS: Readonly<Record<string, number>> = {
+  trace: 10,
+  debug: 20,
+  info: 30,
+  warn: 40,
+  error: 50,
+  fatal: 60,
+  silent: 70
+}
 
 /**
  * The log of a request, for which a child of the server's is made when the first line is written. Most requests write none,
@@ -37,7 +41,7 @@ export class LazyLog implements FastifyBaseLogger {
 
   /** Whether lines of a level are written. Levels of a host's own are not known here, and count as written. */
   isLevelEnabled(level: Level): boolean {
-    return LEVELS.indexOf(level) >= LEVELS.indexOf(this.level)
+    return (LEVELS[level] ?? 0) >= (LEVELS[this.level] ?? 0)
   }
 
   child(bindings: Bindings, options?: ChildOptions): FastifyBaseLogger {
