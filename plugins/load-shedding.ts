@@ -20,6 +20,7 @@ const MAX_HEAP_USED = 0.5
 /** Requests that wait longer than this for a connection to the store only make the queue longer. */
 const MAX_QUEUE_MS = 1_000
 const SAMPLE_MS = 100
+const HEAP_SAMPLE_MS = 5
 /** Of the latest sample in the average: one that comes a second late, as at a start, is no load. */
 const SAMPLE_WEIGHT = 0.3
 
@@ -30,14 +31,14 @@ const SAMPLE_WEIGHT = 0.3
 export const loadShedding = fp(
   async (app) => {
     const loopDelayMs = watchEventLoop((stop) => app.addHook('onClose', async () => stop()))
+    const heapUsed = watchHeap()
     let shedding = false
     app.addHook('onRequest', (request, reply, done) => {
       if (request.routeOptions.config.osbPriority !== undefined) {
         done()
         return
       }
-      const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
-      const load = { loopDelayMs: loopDelayMs(), heapUsed: used / limit, queueMs: app.osbStorage.queueMs() }
+      const load = { loopDelayMs: loopDelayMs(), heapUsed: heapUsed(), queueMs: app.osbStorage.queueMs() }
       const overloaded =
         load.loopDelayMs > MAX_LOOP_DELAY_MS || load.heapUsed > MAX_HEAP_USED || load.queueMs > MAX_QUEUE_MS
       // One line for each change: a line for each refusal would be load, too.
@@ -50,6 +51,20 @@ export const loadShedding = fp(
   },
   { name: 'osb-load-shedding', fastify: '5.x', dependencies: ['osb-errors', 'osb-storage'] }
 )
+
+/** How much of V8's limit is used, as it was at most {@link HEAP_SAMPLE_MS} ago. */
+function watchHeap(): () => number {
+  let share = 0
+  let sampledAt = Number.NEGATIVE_INFINITY
+  return () => {
+    const now = performance.now()
+    if (now - sampledAt < HEAP_SAMPLE_MS) return share
+    const { used_heap_size: used, heap_size_limit: limit } = getHeapStatistics()
+    share = used / limit
+    sampledAt = now
+    return share
+  }
+}
 
 /** By how much a timer comes late on the average. `monitorEventLoopDelay` counts nothing where turns are longer than samples. */
 function watchEventLoop(onStop: (stop: () => void) => void): () => number {

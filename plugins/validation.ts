@@ -65,8 +65,9 @@ function requireJsonType(type: string | undefined): void {
 }
 
 function requireFewParameters(query: unknown): void {
+  const values = Object.values(Object(query))
   // Of a parameter that is repeated, the value is an array.
-  if (Object.values(Object(query)).flat().length <= MAX_QUERY_PARAMETERS) return
+  if (values.length === 0 || values.flat().length <= MAX_QUERY_PARAMETERS) return
   throw refusals.malformed(`The query has more than ${MAX_QUERY_PARAMETERS} parameters.`)
 }
 
