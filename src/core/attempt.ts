@@ -85,7 +85,9 @@ export class Attempts {
     const secrets = new Secrets()
     const log = operationLog(this.#log, operation, secrets)
     const { signal } = controller
-    log.info({ attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} begins`)
+    // The request of a synchronous operation has a line of its own.
+    const level = operation.async || operation.attempt > 1 ? 'info' : 'debug'
+    log[level]({ attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} begins`)
     this.#running.set(operation.operationId, { controller, background })
     const alive = setInterval(() => void this.#keepAlive(claim, controller, log), LEASE_MS / 3)
     try {

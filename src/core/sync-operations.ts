@@ -33,11 +33,9 @@ export async function runSync(
 ): Promise<SyncEnd> {
   const run = new SyncRun(operations, operation)
   const work = run.work()
-  const timer = new AbortController()
-  const signal = AbortSignal.any([timer.signal, operations.overdue])
-  const timeUp = sleep(Math.max(0, operation.deadline.getTime() - Date.now()), undefined, { signal })
-  const first = await Promise.race([work, timeUp.catch(() => undefined)])
-  timer.abort()
+  const timeUp = waitFor(operation.deadline, operations.overdue)
+  const first = await Promise.race([work, timeUp.promise])
+  timeUp.cancel()
   if (first !== undefined) return run.answer(first)
   return patience.acceptsIncomplete ? run.goOn(work, patience.maximumSeconds) : run.giveUp(work)
 }
@@ -132,6 +130,22 @@ class SyncRun {
     }
     return false
   }
+}
+
+/**
+ * Fulfilled at a time, or when a signal aborts before; nothing of it is left once it is cancelled. To abort a sleep instead
+ * makes an error each time, with its stack, for every request that ends in time.
+ */
+function waitFor(time: Date, signal: AbortSignal): { promise: Promise<undefined>; cancel(): void } {
+  const { promise, resolve } = Promise.withResolvers<undefined>()
+  const end = () => resolve(undefined)
+  const timer = setTimeout(end, signal.aborted ? 0 : Math.max(0, time.getTime() - Date.now()))
+  signal.addEventListener('abort', end)
+  const cancel = () => {
+    clearTimeout(timer)
+    signal.removeEventListener('abort', end)
+  }
+  return { promise, cancel }
 }
 
 function answerFor(end: { error: unknown }): BrokerError {

@@ -10,6 +10,7 @@ import type {
 } from '../core/store.ts'
 import type { Undelivered } from '../core/undelivered.ts'
 import { HALTED, type Situation } from './admission.ts'
+import { copy } from './copy.ts'
 
 /** The records of a {@link MemoryStore}, and the writes that touch several of them. Nothing in here waits. */
 export class MemoryTables {
@@ -51,11 +52,11 @@ export class MemoryTables {
 
   /** Writes an admitted start; returns the way to undo it. */
   write(start: Start): () => void {
-    const { operation, insertInstance, insertBinding, retryCreate } = structuredClone(start)
+    const { operation, insertInstance, insertBinding, retryCreate } = copy(start)
     const key = resourceKey(operation)
     const { instanceId, bindingId } = operation
     const halted = operation.halts === undefined ? undefined : this.operations.get(operation.halts)
-    const haltedBefore = structuredClone(halted)
+    const haltedBefore = copy(halted)
     const platformKey = latestKey(operation)
     const latestBefore = this.latest.get(platformKey)
 

@@ -18,6 +18,7 @@ import {
   type StoredResource
 } from '../core/store.ts'
 import { admit } from './admission.ts'
+import { copy } from './copy.ts'
 import { defined, latestKey, MemoryTables, resourceKey } from './memory-tables.ts'
 
 export interface MemoryStoreOptions {
@@ -42,27 +43,27 @@ export class MemoryStore implements Store {
   }
 
   async getInstance(instanceId: string): Promise<InstanceRecord | undefined> {
-    return structuredClone(this.#tables.instances.get(instanceId))
+    return copy(this.#tables.instances.get(instanceId))
   }
 
   async getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined> {
-    return structuredClone(this.#tables.bindings.get(instanceId)?.get(bindingId))
+    return copy(this.#tables.bindings.get(instanceId)?.get(bindingId))
   }
 
   async listBindings(instanceId: string): Promise<BindingRecord[]> {
-    return structuredClone([...(this.#tables.bindings.get(instanceId)?.values() ?? [])])
+    return copy([...(this.#tables.bindings.get(instanceId)?.values() ?? [])])
   }
 
   async getOperation(operationId: string): Promise<OperationRecord | undefined> {
-    return structuredClone(this.#tables.operations.get(operationId))
+    return copy(this.#tables.operations.get(operationId))
   }
 
   async unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined> {
-    return structuredClone(this.#tables.unfinished.get(resourceKey({ instanceId, bindingId })))
+    return copy(this.#tables.unfinished.get(resourceKey({ instanceId, bindingId })))
   }
 
   async latestOperation(of: OwnResource): Promise<OperationRecord | undefined> {
-    return structuredClone(this.#tables.latest.get(latestKey(of)))
+    return copy(this.#tables.latest.get(latestKey(of)))
   }
 
   async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
@@ -86,10 +87,7 @@ export class MemoryStore implements Store {
     }
     const undo = this.#tables.write(start)
     try {
-      await enqueue(
-        structuredClone(this.#tables.operations.get(start.operation.operationId) ?? start.operation),
-        undefined
-      )
+      await enqueue(copy(this.#tables.operations.get(start.operation.operationId) ?? start.operation), undefined)
     } catch (error) {
       undo()
       throw error
@@ -107,7 +105,7 @@ export class MemoryStore implements Store {
     operation.attempt += 1
     operation.leaseUntil = this.#tables.nextLease()
     operation.startedAt ??= this.#now()
-    return { kind: 'claimed', operation: structuredClone(operation) }
+    return { kind: 'claimed', operation: copy(operation) }
   }
 
   async keepAlive(claim: Claim): Promise<boolean> {
@@ -123,7 +121,7 @@ export class MemoryStore implements Store {
     const named = bindingId ?? own
     const record =
       named === undefined ? this.#tables.instances.get(instanceId) : this.#tables.bindings.get(instanceId)?.get(named)
-    if (record !== undefined) Object.assign(record, { state: structuredClone(state), updatedAt: this.#now() })
+    if (record !== undefined) Object.assign(record, { state: copy(state), updatedAt: this.#now() })
   }
 
   async progress(claim: Claim, description: string): Promise<void> {
@@ -137,7 +135,7 @@ export class MemoryStore implements Store {
   async finish(claim: Claim, finish: Finish): Promise<boolean> {
     const operation = this.#fence(claim)
     if (operation === undefined) return false
-    const { instance, binding, undelivered, ...outcome } = structuredClone(finish)
+    const { instance, binding, undelivered, ...outcome } = copy(finish)
     delete operation.description
     delete operation.leaseUntil
     Object.assign(operation, defined(outcome), { finishedAt: this.#now() })
@@ -158,10 +156,10 @@ export class MemoryStore implements Store {
     const operation = this.#fence(claim)
     if (operation === undefined) return false
     const before = { async: operation.async, deadline: operation.deadline }
-    Object.assign(operation, { async: true, deadline: structuredClone(deadline) })
+    Object.assign(operation, { async: true, deadline: copy(deadline) })
     try {
       // What is asynchronous already is the runner's already: enqueueing it twice would run it twice.
-      if (!before.async) await enqueue(structuredClone(operation), undefined)
+      if (!before.async) await enqueue(copy(operation), undefined)
     } catch (error) {
       Object.assign(operation, before)
       throw error
@@ -174,7 +172,7 @@ export class MemoryStore implements Store {
     const matching = all.filter(
       (operation) => operation.platform === platform && operation.instanceId === instanceId && !operation.internal
     )
-    return structuredClone(matching.slice(0, limit))
+    return copy(matching.slice(0, limit))
   }
 
   async deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
@@ -206,7 +204,7 @@ export class MemoryStore implements Store {
   async *listResources(provider: string): AsyncGenerator<StoredResource> {
     for (const { provider: maker, ...instance } of [...this.#tables.instances.values()]) {
       if (maker !== provider) continue
-      yield structuredClone(instance)
+      yield copy(instance)
       for (const binding of await this.listBindings(instance.instanceId)) yield binding
     }
   }
@@ -214,7 +212,7 @@ export class MemoryStore implements Store {
   async abandoned(): Promise<OperationRecord[]> {
     const now = this.#now()
     const wanted = ({ leaseUntil, deadline }: OperationRecord) => (leaseUntil ?? deadline) <= now
-    return structuredClone([...this.#tables.unfinished.values()].filter(wanted))
+    return copy([...this.#tables.unfinished.values()].filter(wanted))
   }
 
   async forgetOperations(before: Date): Promise<number> {
