@@ -76,10 +76,12 @@ function isPlain(encoding: string | undefined): boolean {
   return encoding === undefined || /^(?:identity)?$/i.test(encoding.trim())
 }
 
+const utf8 = new TextDecoder('utf-8', { fatal: true, ignoreBOM: true })
+
 /** Half a character would be stored as U+FFFD, and the next identical request would be another one. */
 function decode(body: Buffer): string {
   try {
-    return new TextDecoder('utf-8', { fatal: true, ignoreBOM: true }).decode(body)
+    return utf8.decode(body)
   } catch (error) {
     throw new BrokerError(400, 'The body is not valid UTF-8.', { cause: error })
   }

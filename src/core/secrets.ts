@@ -16,35 +16,44 @@ const IN_STATE = /pass|pwd|secret|private|(?:access|api|auth|bearer|refresh|sign
 export class Secrets {
   /** Longest first: one may be a part of another. */
   #texts: string[] = []
+  /** What has not been looked through yet: most attempts say nothing that secrets could be in. */
+  #unread: (() => string[])[] = []
 
   /** Takes a text out of all that is said from now on. */
   add(secret: string): void {
-    if (secret === '') return
-    const forms = [secret, encodeURIComponent(secret.toWellFormed()), JSON.stringify(secret).slice(1, -1)]
-    this.#texts = [...new Set([...this.#texts, ...forms])].sort((a, b) => b.length - a.length)
+    this.#unread.push(() => [secret])
   }
 
   addCredentials(credentials: JsonObject | undefined): void {
-    for (const secret of secretsIn(credentials, IN_CREDENTIALS)) this.add(secret)
+    if (credentials !== undefined) this.#unread.push(() => secretsIn(credentials, IN_CREDENTIALS))
   }
 
   addState(state: JsonObject | undefined): void {
-    for (const secret of secretsIn(state, IN_STATE)) this.add(secret)
+    // At once: the provider has the same object, and may change it.
+    if (state !== undefined) for (const secret of secretsIn(state, IN_STATE)) this.add(secret)
+  }
+
+  #known(): string[] {
+    if (this.#unread.length === 0) return this.#texts
+    const secrets = this.#unread.splice(0).flatMap((read) => read())
+    const forms = secrets.filter((secret) => secret !== '').flatMap(formsOf)
+    this.#texts = [...new Set([...this.#texts, ...forms])].sort((a, b) => b.length - a.length)
+    return this.#texts
   }
 
   /** The text without secrets. */
   hideIn(text: string): string {
-    return this.#texts.reduce((hidden, secret) => hidden.replaceAll(secret, HIDDEN), text)
+    return this.#known().reduce((hidden, secret) => hidden.replaceAll(secret, HIDDEN), text)
   }
 
   /** The error without secrets, of the same class; itself where it has none. */
   hideInError(error: unknown): unknown {
-    return this.#texts.length === 0 ? error : this.#hide(error, 0)
+    return this.#known().length === 0 ? error : this.#hide(error, 0)
   }
 
   /** The fields of a log line without secrets. */
   hideInFields(fields: object): object {
-    const hidden = this.#texts.length === 0 ? fields : this.#hide(fields, 0)
+    const hidden = this.#known().length === 0 ? fields : this.#hide(fields, 0)
     return typeof hidden === 'object' && hidden !== null ? hidden : {}
   }
 
@@ -65,6 +74,11 @@ export class Secrets {
     seen.set(value, copy)
     return copy
   }
+}
+
+/** As it may stand in a URL and in JSON. */
+function formsOf(secret: string): string[] {
+  return [secret, encodeURIComponent(secret.toWellFormed()), JSON.stringify(secret).slice(1, -1)]
 }
 
 /** What a log shows of an object: what is enumerable, and of an error its message, stack and cause, which are not. */

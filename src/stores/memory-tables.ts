@@ -36,8 +36,14 @@ export class MemoryTables {
       ...(quota === undefined ? {} : { counted: this.#counted(platform, quota.planId) }),
       instance: this.instances.get(instanceId)?.status,
       binding: bindingId === undefined ? undefined : this.bindings.get(instanceId)?.get(bindingId)?.status,
-      unfinished: [...this.unfinished.values()].filter((other) => other.instanceId === instanceId)
+      unfinished: this.#unfinishedOf(instanceId)
     }
+  }
+
+  #unfinishedOf(instanceId: string): OperationRecord[] {
+    const found: OperationRecord[] = []
+    for (const operation of this.unfinished.values()) if (operation.instanceId === instanceId) found.push(operation)
+    return found
   }
 
   /** Instances of the platform that count for a quota of the plan. */
@@ -171,14 +177,18 @@ function count<Labels extends object>(counts: Map<string, Labels & { count: numb
 }
 
 export function resourceKey({ instanceId, bindingId }: { instanceId: string; bindingId?: string | undefined }): string {
-  return JSON.stringify(bindingId === undefined ? [instanceId] : [instanceId, bindingId])
+  // With the length of the first, so that no two resources have the same key.
+  const own = `${instanceId.length}:${instanceId}`
+  return bindingId === undefined ? own : `${own}:${bindingId}`
 }
 
 export function latestKey(of: OwnResource): string {
-  return JSON.stringify([of.platform, resourceKey(of)])
+  return `${of.platform.length}:${of.platform}:${resourceKey(of)}`
 }
 
 /** Without the fields that are `undefined`: absent fields stay as they are. */
 export function defined<T extends object>(fields: T): Partial<T> {
-  return Object.fromEntries(Object.entries(fields).filter(([, value]) => value !== undefined)) as Partial<T>
+  const own: Partial<T> = { ...fields }
+  for (const key in own) if (own[key] === undefined) delete own[key]
+  return own
 }
