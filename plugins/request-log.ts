@@ -29,7 +29,7 @@ export class RequestLog extends LogController {
     if (!writes(reply.log, level)) return
     const ms = Math.round(reply.elapsedTime * 10) / 10
     // One that was refused early has a log that does not say yet what it is about.
-    const subject = request.osbCall === undefined ? subjectOf(request) : {}
+    const subject = request.osbCall === undefined ? { ...subjectOf(request), ...platformOf(request) } : {}
     const line = { method, path: pathOf(request), status: reply.statusCode, ms, ...subject }
     if (error) reply.log.error({ ...line, err: error }, 'request errored')
     else reply.log[level](line, 'request completed')
@@ -39,6 +39,10 @@ export class RequestLog extends LogController {
 /** Routes of the broker have its decorators; a host's have not. */
 function isOurs(request: FastifyRequest): boolean {
   return typeof request.osbPlatform === 'string'
+}
+
+function platformOf({ osbPlatform: platform }: FastifyRequest) {
+  return platform === '' ? {} : { platform }
 }
 
 /** Without the query. */
