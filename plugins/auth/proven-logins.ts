@@ -9,7 +9,7 @@ export interface Proof {
 }
 
 /** Afterwards it is looked at again, so that whoever counts logins hears of it. */
-const PROVEN_MS = 60_000
+export const PROVEN_MS = 60_000
 
 /**
  * Remembers logins that were right, by a digest of the `Authorization` header and the address that it came from: a
@@ -17,7 +17,12 @@ const PROVEN_MS = 60_000
  */
 export class ProvenLogins {
   readonly #digests = new Digests()
-  readonly #proofs = new Expiring<Proof>(() => performance.now())
+  readonly #proofs: Expiring<Proof>
+
+  /** @param now a clock in milliseconds that never goes back */
+  constructor(now: () => number = () => performance.now()) {
+    this.#proofs = new Expiring(now)
+  }
 
   add(header: string | undefined, proof: Proof): void {
     if (header !== undefined) this.#proofs.set(this.#digests.of(header, proof.attempt.address), proof, PROVEN_MS)
