@@ -12,7 +12,6 @@ import {
   migrate,
   PostgresStore,
   parseEncryptionKeys,
-  queueMs,
   Sealer
 } from '../src/stores/postgres/index.ts'
 import { observePool } from '../src/telemetry/index.ts'
@@ -99,7 +98,7 @@ export const storage = fp<StorageOptions>(
       logApplied(await migrate(pool))
       warnOfKeys(await store.missingKids())
     }
-    app.decorate('osbStorage', { store, runner, prepare, queueMs: () => queueMs(pool) })
+    app.decorate('osbStorage', { store, runner, prepare, queueMs: () => store.queueMs() })
     const stopObserving = observePool('state', pool)
     app.addHook('onClose', async () => {
       stopObserving()

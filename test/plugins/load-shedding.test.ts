@@ -88,9 +88,14 @@ test('PUT instance: 500 at once on a database that hangs are all answered in tim
 test('PUT instance: while those before it wait long for the store it answers 503 at once; polls and deletes wait', async (t) => {
   const { app, lock } = await withLock(t)
   const release = await lock()
-  const waiting = Array.from({ length: 40 }, () => put(app))
-  await Promise.race(waiting)
+  // One after the other: those that come at once ask the store together
+  const waiting: Promise<unknown>[] = []
+  for (let index = 0; index < 40; index += 1) {
+    waiting.push(put(app))
+    await delay(5)
+  }
   const more = Array.from({ length: 40 }, () => app.inject({ url: `${instance}/last_operation`, headers }))
+  await delay(1_500)
   const began = Date.now()
   const reply = await put(app)
   assert.deepEqual([reply.statusCode, reply.json()], [503, { description: 'The broker is overloaded.' }])

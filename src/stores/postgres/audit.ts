@@ -13,14 +13,15 @@ const FORGET_BATCH = 2_000
 /**
  * `INSERT` of the audit event of each operation in `from`; the operation's own words, which hold no secret. The plan is
  * the one asked for.
+ * @param instances where their instances are found, when the same statement makes them
  */
-export function auditOf(tables: Tables, from: string, phase: string): string {
+export function auditOf(tables: Tables, from: string, phase: string, instances = tables.instances): string {
   return `INSERT INTO ${tables.auditEvents} (platform, originating_identity, request_identity, action, phase, internal,
       instance_id, binding_id, operation_id, service_id, plan_id, description)
     SELECT o.platform, o.originating_identity, o.request_identity, o.kind, ${phase}, o.internal,
       o.instance_id, o.binding_id, o.operation_id, i.service_id, coalesce(o.target ->> 'planId', i.plan_id),
       o.description
-    FROM ${from} AS o LEFT JOIN ${tables.instances} AS i USING (instance_id)`
+    FROM ${from} AS o LEFT JOIN ${instances} AS i USING (instance_id)`
 }
 
 /** {@link Store.audit}. */

@@ -20,16 +20,16 @@ import {
   type StoredResource
 } from '../../core/store.ts'
 import { auditTrail } from './audit.ts'
+import { Batches } from './batches.ts'
 import type { StoreContext } from './context.ts'
+import { isPlainCreate } from './create-many.ts'
 import { finishOperation } from './finish.ts'
+import { isPlainFinish } from './finish-many.ts'
 import { HaltListener } from './halt-listener.ts'
 import {
   type BindingRow,
   bindingColumnNames,
   bindingFrom,
-  type InstanceRow,
-  instanceColumnNames,
-  instanceFrom,
   type OperationRow,
   operationColumnNames,
   operationFrom
@@ -39,7 +39,7 @@ import { missingKids } from './sealed-texts.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
 import { census, expiredBindings, listResources } from './survey.ts'
-import { inTransaction, read } from './transactions.ts'
+import { inTransaction, queueMs, read } from './transactions.ts'
 import { deliver, dropUndelivered } from './undelivered.ts'
 import * as work from './work.ts'
 
@@ -67,12 +67,14 @@ export class PostgresStore implements Store {
   readonly audit: AuditTrail
   readonly #context: StoreContext
   readonly #halts: HaltListener
+  readonly #batches: Batches
 
   constructor(pool: Pool, { schema, sealer, leaseMs = LEASE_MS, log }: PostgresStoreOptions) {
     const tables = tablesOf(schema)
     this.#context = { pool, tables, sealer, leaseMs }
     this.audit = auditTrail(this.#context)
     this.#halts = new HaltListener({ pool, tables, log })
+    this.#batches = new Batches(this.#context)
     if (guarded.has(pool)) return
     guarded.add(pool)
     // A pool that loses an idle connection emits `error`, which without a listener ends the process. The pool has
@@ -83,14 +85,8 @@ export class PostgresStore implements Store {
     })
   }
 
-  async getInstance(instanceId: string): Promise<InstanceRecord | undefined> {
-    const { pool, tables, sealer } = this.#context
-    const [row] = await read<InstanceRow>(
-      pool,
-      `SELECT ${instanceColumnNames} FROM ${tables.instances} WHERE instance_id = $1`,
-      [instanceId]
-    )
-    return row === undefined ? undefined : instanceFrom(row, sealer)
+  getInstance(instanceId: string): Promise<InstanceRecord | undefined> {
+    return this.#batches.instance(instanceId)
   }
 
   async getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined> {
@@ -114,7 +110,7 @@ export class PostgresStore implements Store {
   }
 
   getOperation(operationId: string): Promise<OperationRecord | undefined> {
-    return this.#oneOperation('operation_id = $1', [operationId])
+    return this.#batches.operation(operationId)
   }
 
   unfinishedOperation(instanceId: string, bindingId = ''): Promise<OperationRecord | undefined> {
@@ -142,8 +138,9 @@ export class PostgresStore implements Store {
     return rows.map((row) => ({ serviceId: row.service_id, planId: row.plan_id }))
   }
 
-  start(start: Start, enqueue: Enqueue): Promise<StartResult> {
-    return startOperation(this.#context, start, enqueue)
+  async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
+    const result = isPlainCreate(start) ? await this.#batches.create(start) : 'alone'
+    return result === 'alone' ? startOperation(this.#context, start, enqueue) : result
   }
 
   claim(operationId: string): Promise<ClaimResult> {
@@ -167,7 +164,7 @@ export class PostgresStore implements Store {
   }
 
   finish(claim: Claim, finish: Finish): Promise<boolean> {
-    return finishOperation(this.#context, claim, finish)
+    return isPlainFinish(finish) ? this.#batches.finish(claim, finish) : finishOperation(this.#context, claim, finish)
   }
 
   release(claim: Claim, retry?: { description: string }): Promise<void> {
@@ -258,6 +255,11 @@ export class PostgresStore implements Store {
     )
     if (row?.read_only !== 'off') throw new Unavailable('The database of the broker takes no writes at the moment.')
     if (!row.migrated) throw new Unavailable('The database of the broker has not been migrated.')
+  }
+
+  /** How long requests that want something of the store have to expect to wait for their turn, in milliseconds. */
+  queueMs(): number {
+    return Math.max(queueMs(this.#context.pool), this.#batches.queueMs())
   }
 
   /** Stops listening. The pool is the caller's to end. */

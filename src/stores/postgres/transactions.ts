@@ -20,7 +20,7 @@ export interface SqlTransaction extends Sql {
  * How long the store may take for one call, in milliseconds: waiting for a connection, a transaction and its COMMIT
  * together. The request that waits has to be answered within 8 s.
  */
-const CALL_MS = 5_000
+export const CALL_MS = 5_000
 
 /**
  * The server gives up before we do, so that nothing is written, and no lock kept, on behalf of a caller that has gone.

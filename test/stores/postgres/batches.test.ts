@@ -1,0 +1,172 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Pool } from 'pg'
+import { Unavailable } from '../../../src/core/provider.ts'
+import type { InstanceRecord, OperationRecord, Start } from '../../../src/core/store.ts'
+import { Batcher } from '../../../src/stores/postgres/batcher.ts'
+import { noEnqueue, provisionStart, synchronous } from '../records.ts'
+import { freshStore } from './fresh-store.ts'
+
+function create(
+  instanceId: string,
+  fields: Partial<OperationRecord> = {},
+  record: Partial<InstanceRecord> = {}
+): Start {
+  const start = provisionStart({ instanceId, ...fields }, record)
+  return { ...start, operation: synchronous(start.operation) }
+}
+
+const ready = { state: 'succeeded', instance: { status: 'ready' } } as const
+
+test('start, finish: many synchronous creates at once are each as one alone would be', async (t) => {
+  const { store, pool } = await freshStore(t)
+  const starts = Array.from({ length: 60 }, (_, n) =>
+    create(
+      `i-${n}`,
+      n % 3 === 0
+        ? { originatingIdentity: { platform: 'cf', value: { user_id: `u-${n}` } }, requestIdentity: `r-${n}` }
+        : {},
+      n % 2 === 0 ? { parameters: { list: ['a', { n }], 'quo"te': "it's {a,b}" }, maintenanceVersion: `1.0.${n}` } : {}
+    )
+  )
+  const results = await Promise.all(starts.map((start) => store.start(start, noEnqueue)))
+  assert.deepEqual(results, Array(60).fill('started'))
+  for (const { operation, insertInstance } of starts) {
+    assert.deepEqual(await store.getInstance(operation.instanceId), insertInstance)
+    const { leaseUntil, ...kept } = (await store.unfinishedOperation(operation.instanceId)) ?? {}
+    const { leaseUntil: _asked, ...asked } = operation
+    assert.deepEqual(kept, asked)
+    // By the clock of the server
+    assert.ok(leaseUntil !== undefined && leaseUntil.getTime() > Date.now() + 1_000)
+  }
+  const claims = starts.map(({ operation }) => ({ operationId: operation.operationId, attempt: 1 }))
+  // Another attempt of every fifth: it was taken over
+  const ended = await Promise.all(
+    claims.map((claim, n) =>
+      store.finish({ ...claim, attempt: n % 5 === 0 ? 2 : 1 }, { ...ready, description: `d-${n}` })
+    )
+  )
+  assert.deepEqual(
+    ended,
+    claims.map((_, n) => n % 5 !== 0)
+  )
+  for (const [n, { operation }] of starts.entries()) {
+    const kept = await store.getOperation(operation.operationId)
+    const instance = await store.getInstance(operation.instanceId)
+    const told = [kept?.state, kept?.description, kept?.leaseUntil === undefined, instance?.status]
+    assert.deepEqual(
+      told,
+      n % 5 === 0 ? ['in progress', undefined, false, 'creating'] : ['succeeded', `d-${n}`, true, 'ready']
+    )
+  }
+  const { rows } = await pool.query(
+    `SELECT phase, count(*)::int, count(DISTINCT operation_id)::int AS operations, bool_and(service_id = 's-1' AND plan_id = 'p-1') AS named
+    FROM osb.audit_events GROUP BY phase ORDER BY phase`
+  )
+  assert.deepEqual(rows, [
+    { phase: 'started', count: 60, operations: 60, named: true },
+    { phase: 'succeeded', count: 48, operations: 48, named: true }
+  ])
+})
+
+test('start: of several synchronous creates of one id at once, among others, one is started', async (t) => {
+  const { store } = await freshStore(t)
+  assert.equal(await store.start(create('taken'), noEnqueue), 'started')
+  const starts = ['a', 'taken', 'b', 'a', 'c', 'a', 'b'].map((id) => create(id))
+  const results = await Promise.all(starts.map((start) => store.start(start, noEnqueue)))
+  assert.deepEqual(results, ['started', 'changed', 'started', 'changed', 'started', 'changed', 'changed'])
+  const first = starts[0]?.operation
+  assert.equal((await store.unfinishedOperation('a'))?.operationId, first?.operationId)
+})
+
+test('start: what one of many trips over is its own', async (t) => {
+  const { store } = await freshStore(t)
+  const bad = create('bad', {}, { parameters: { text: 'a\0b' } })
+  const others = Array.from({ length: 10 }, (_, n) => create(`i-${n}`))
+  const results = await Promise.allSettled([bad, ...others].map((start) => store.start(start, noEnqueue)))
+  assert.deepEqual(
+    results.map((result) => (result.status === 'fulfilled' ? result.value : 'refused')),
+    ['refused', ...Array(10).fill('started')]
+  )
+  assert.equal(await store.getInstance('bad'), undefined)
+})
+
+test('batcher: one alone goes at once, those that come meanwhile go together, and each gets its own', async () => {
+  const batches: number[][] = []
+  let release = () => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  const work = async (items: readonly number[]) => {
+    batches.push([...items])
+    if (batches.length === 1) await held
+    if (items.includes(13)) throw new Error('unlucky')
+    return items.map((item) => item * 2)
+  }
+  const batcher = new Batcher({ work, width: 1, size: 3 })
+  const first = batcher.add(1)
+  while (batches.length === 0) await sleep(1)
+  const later = [2, 3, 4, 5, 13].map((item) => batcher.add(item))
+  const settled = Promise.allSettled(later)
+  release()
+  assert.equal(await first, 2)
+  assert.deepEqual(
+    (await settled).map((result) => (result.status === 'fulfilled' ? result.value : String(result.reason))),
+    [4, 6, 8, 'Error: unlucky', 'Error: unlucky']
+  )
+  assert.deepEqual(batches, [[1], [2, 3, 4], [5, 13]])
+})
+
+test('batcher: who is not served in time is told so, whether its turn has come or not, and the rest goes on', async () => {
+  const held = Promise.withResolvers<void>()
+  const batches: string[][] = []
+  const work = async (items: readonly string[]) => {
+    batches.push([...items])
+    if (items.includes('hangs')) await held.promise
+    return items
+  }
+  const batcher = new Batcher({ work, width: 1, size: 2, limitMs: 200 })
+  const hanging = assert.rejects(batcher.add('hangs'), Unavailable)
+  assert.ok(batcher.queueMs() >= 0)
+  while (batches.length === 0) await sleep(1)
+  assert.equal(batcher.queueMs(), 0)
+  const queued = assert.rejects(batcher.add('queued'), Unavailable)
+  await sleep(100)
+  const waited = batcher.queueMs()
+  assert.ok(waited >= 90 && waited < 200, `the first in the queue has waited ${waited} ms`)
+  const later = batcher.add('later')
+  await Promise.all([hanging, queued])
+  held.resolve()
+  assert.equal(await later, 'later')
+  assert.deepEqual(batches, [['hangs'], ['later']])
+  assert.equal(batcher.queueMs(), 0)
+})
+
+test('start, finish, get: a connection that is cut fails what was under way on it, and nothing after', async (t) => {
+  const { store, pool } = await freshStore(t)
+  const blocker = await pool.connect()
+  await blocker.query('BEGIN; LOCK TABLE osb.service_instances IN ACCESS EXCLUSIVE MODE')
+  const starts = Array.from({ length: 10 }, (_, n) => create(`i-${n}`))
+  const lost = starts.map((start) => assert.rejects(store.start(start, noEnqueue), Unavailable))
+  const [own] = (await blocker.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows
+  for (const pid of await waitingFor(pool, own?.pid)) await pool.query('SELECT pg_terminate_backend($1)', [pid])
+  await Promise.all(lost)
+  await blocker.query('ROLLBACK')
+  blocker.release()
+  for (const start of starts) assert.equal(await store.getInstance(start.operation.instanceId), undefined)
+  assert.deepEqual(await Promise.all(starts.map((start) => store.start(start, noEnqueue))), Array(10).fill('started'))
+})
+
+/** The connections that wait for a lock of another; not asked of that one, which sees the same for a whole transaction. */
+async function waitingFor(pool: Pool, pid: number | undefined): Promise<number[]> {
+  for (let tries = 0; tries < 500; tries += 1) {
+    const { rows } = await pool.query<{ pid: number }>(
+      'SELECT pid FROM pg_stat_activity WHERE $1::int = ANY (pg_blocking_pids(pid))',
+      [pid]
+    )
+    if (rows.length > 0) return rows.map((row) => row.pid)
+    await sleep(10)
+  }
+  throw new Error('nobody waits')
+}
