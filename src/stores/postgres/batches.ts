@@ -13,8 +13,10 @@ import {
 } from './rows.ts'
 import { read } from './transactions.ts'
 
-/** Two, so that the server works on one while the next is put together; more would be smaller. */
-const WIDTH = 2
+/** So that the server works on one batch while the next is put together; more would be smaller. */
+const READING = 2
+/** What comes during one commit shares the next. */
+const WRITING = 1
 /** So that no batch comes near the time that a statement may take. */
 const SIZE = 100
 
@@ -23,15 +25,15 @@ export class Batches {
   readonly #instances: Batcher<string, InstanceRecord | undefined>
   readonly #operations: Batcher<string, OperationRecord | undefined>
   readonly #creates: Batcher<PlainCreate, StartResult | 'alone'>
-  readonly #finishes: Batcher<PlainFinish, boolean>
+  readonly #finishes: Batcher<PlainFinish, boolean | 'alone'>
 
   constructor(context: StoreContext) {
-    const batcher = <Item, Result>(work: (items: readonly Item[]) => Promise<readonly Result[]>) =>
-      new Batcher({ work, width: WIDTH, size: SIZE })
-    this.#instances = batcher((ids) => instancesById(context, ids))
-    this.#operations = batcher((ids) => operationsById(context, ids))
-    this.#creates = batcher((starts) => createMany(context, starts))
-    this.#finishes = batcher((ends) => finishMany(context, ends))
+    const reading = { width: READING, size: SIZE }
+    const writing = { width: WRITING, size: SIZE }
+    this.#instances = new Batcher({ ...reading, work: (ids) => instancesById(context, ids) })
+    this.#operations = new Batcher({ ...reading, work: (ids) => operationsById(context, ids) })
+    this.#creates = new Batcher({ ...writing, work: (starts) => createMany(context, starts) })
+    this.#finishes = new Batcher({ ...writing, work: (ends) => finishMany(context, ends) })
   }
 
   instance(instanceId: string): Promise<InstanceRecord | undefined> {
@@ -53,7 +55,8 @@ export class Batches {
     return this.#creates.add(start)
   }
 
-  finish(claim: Claim, finish: Finish): Promise<boolean> {
+  /** `alone`: as for {@link create}. */
+  finish(claim: Claim, finish: Finish): Promise<boolean | 'alone'> {
     return this.#finishes.add({ claim, finish })
   }
 }

@@ -4,7 +4,7 @@ import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { instanceColumns, operationColumns } from './rows.ts'
 import { inTransaction } from './transactions.ts'
-import { sqlState } from './trouble.ts'
+import { isOfOne } from './trouble.ts'
 
 /** A start that makes an instance within its request, and that nothing but the id can stand in the way of. */
 export type PlainCreate = Start & { readonly insertInstance: InstanceRecord }
@@ -17,7 +17,7 @@ export function isPlainCreate(start: Start): start is PlainCreate {
 
 /**
  * {@link Store.start} for several at once: one statement, which is one round trip and one commit for all of them. An id that
- * is taken is passed over and `changed`. What one of them trips over fails all: they are tried one by one then.
+ * is taken is passed over and `changed`. What one of them trips over fails all: each is to be tried `alone` then.
  */
 export async function createMany(
   context: StoreContext,
@@ -36,8 +36,7 @@ export async function createMany(
       return first.get(instanceId) === start && made.has(instanceId) ? 'started' : 'changed'
     })
   } catch (error) {
-    // Data that one of them has, or a start that was seen by none: not a database that is away.
-    if (!/^2[23]/.test(sqlState(error) ?? '')) throw error
+    if (!isOfOne(error)) throw error
     return starts.map(() => 'alone')
   }
 }

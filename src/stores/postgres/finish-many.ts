@@ -2,6 +2,7 @@ import type { Claim, Finish } from '../../core/store.ts'
 import { auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { inTransaction } from './transactions.ts'
+import { isOfOne } from './trouble.ts'
 
 /** The end of an operation that worked. */
 export interface PlainFinish {
@@ -18,9 +19,19 @@ export function isPlainFinish({ state, instance, binding, failure }: Finish): bo
 
 /**
  * {@link Store.finish} for several at once: one statement, which is one round trip and one commit for all of them. Each is
- * fenced on its own claim.
+ * fenced on its own claim. What one of them trips over fails all: each is to be tried `alone` then.
  */
-export async function finishMany({ pool, tables }: StoreContext, ends: readonly PlainFinish[]): Promise<boolean[]> {
+export async function finishMany(context: StoreContext, ends: readonly PlainFinish[]): Promise<(boolean | 'alone')[]> {
+  try {
+    const ended = new Set(await end(context, ends))
+    return ends.map(({ claim }) => ended.has(claim.operationId))
+  } catch (error) {
+    if (!isOfOne(error)) throw error
+    return ends.map(() => 'alone')
+  }
+}
+
+async function end({ pool, tables }: StoreContext, ends: readonly PlainFinish[]): Promise<string[]> {
   const rows = await inTransaction(pool, (sql) =>
     sql.query<{ operation_id: string }>(
       `WITH ended AS (
@@ -44,6 +55,5 @@ export async function finishMany({ pool, tables }: StoreContext, ends: readonly 
       ]
     )
   )
-  const ended = new Set(rows.map((row) => row.operation_id))
-  return ends.map(({ claim }) => ended.has(claim.operationId))
+  return rows.map((row) => row.operation_id)
 }

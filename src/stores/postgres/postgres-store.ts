@@ -163,8 +163,9 @@ export class PostgresStore implements Store {
     return work.removeBinding(this.#context, claim, bindingId)
   }
 
-  finish(claim: Claim, finish: Finish): Promise<boolean> {
-    return isPlainFinish(finish) ? this.#batches.finish(claim, finish) : finishOperation(this.#context, claim, finish)
+  async finish(claim: Claim, finish: Finish): Promise<boolean> {
+    const result = isPlainFinish(finish) ? await this.#batches.finish(claim, finish) : 'alone'
+    return result === 'alone' ? finishOperation(this.#context, claim, finish) : result
   }
 
   release(claim: Claim, retry?: { description: string }): Promise<void> {

@@ -46,6 +46,15 @@ export function asUnavailable(error: unknown): unknown {
   return isLost(error) ? unreachable(error) : error
 }
 
+/**
+ * Whether what failed for several may be the fault of one of them: of its data, or of a lock that it waited for too long.
+ * Nothing has been written then, and each may be tried alone.
+ */
+export function isOfOne(error: unknown): boolean {
+  const state = sqlState(error instanceof Unavailable ? error.cause : error)
+  return state !== undefined && (/^2[23]/.test(state) || BUSY_STATES.has(state))
+}
+
 export function unreachable(cause: unknown): Unavailable {
   return new Unavailable('The broker cannot reach its database.', { cause })
 }

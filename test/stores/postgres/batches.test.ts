@@ -158,6 +158,33 @@ test('start, finish, get: a connection that is cut fails what was under way on i
   assert.deepEqual(await Promise.all(starts.map((start) => store.start(start, noEnqueue))), Array(10).fill('started'))
 })
 
+test('start, finish: what waits too long for a lock fails alone, not those that came with it', async (t) => {
+  const { store, pool } = await freshStore(t)
+  const begun = Array.from({ length: 5 }, (_, n) => create(`begun-${n}`))
+  for (const start of begun) assert.equal(await store.start(start, noEnqueue), 'started')
+  const blocker = await pool.connect()
+  await blocker.query('BEGIN')
+  await blocker.query(`SELECT FROM osb.operations WHERE instance_id = 'begun-2' FOR UPDATE`)
+  const columns =
+    'platform, provider, service_id, plan_id, organization_guid, space_guid, context, parameters, status, created_at, updated_at'
+  await blocker.query(`INSERT INTO osb.service_instances (instance_id, ${columns})
+    SELECT 'new-2', ${columns} FROM osb.service_instances WHERE instance_id = 'begun-0'`)
+  const settled = await Promise.allSettled([
+    ...begun.map(({ operation: { operationId } }) => store.finish({ operationId, attempt: 1 }, ready)),
+    ...Array.from({ length: 5 }, (_, n) => store.start(create(`new-${n}`), noEnqueue))
+  ])
+  await blocker.query('ROLLBACK')
+  blocker.release()
+  assert.deepEqual(
+    settled.map((one) => (one.status === 'fulfilled' ? one.value : one.reason instanceof Unavailable)),
+    [true, true, true, true, true, 'started', 'started', true, 'started', 'started']
+  )
+  assert.deepEqual(
+    await Promise.all(begun.map(async ({ operation }) => (await store.getOperation(operation.operationId))?.state)),
+    ['succeeded', 'succeeded', 'in progress', 'succeeded', 'succeeded']
+  )
+})
+
 /** The connections that wait for a lock of another; not asked of that one, which sees the same for a whole transaction. */
 async function waitingFor(pool: Pool, pid: number | undefined): Promise<number[]> {
   for (let tries = 0; tries < 500; tries += 1) {
