@@ -6,7 +6,8 @@ import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Figure } from '../harness/figure.ts'
 import { load } from '../harness/load.ts'
-import { residentMegabytes } from '../harness/processes.ts'
+import { placed, residentMegabytes } from '../harness/processes.ts'
+import type { Sample } from '../harness/rounds.ts'
 import type { Stage } from '../harness/stage.ts'
 
 const root = fileURLToPath(new URL('../..', import.meta.url))
@@ -27,6 +28,7 @@ export const processFigures: readonly Figure[] = [
     title: 'start of the bundle to the first 200',
     baseline: '`node -e 0`',
     goal: { atMost: 4 },
+    expected: 15.9,
     async prepare(stage) {
       await prepareBundle()
       return {
@@ -41,6 +43,7 @@ export const processFigures: readonly Figure[] = [
     title: 'memory when idle',
     baseline: 'a bare Node process that does nothing',
     goal: { atMost: 2.2 },
+    expected: 2.67,
     async prepare(stage) {
       await prepareBundle()
       return { unit: 'MB', ours: () => memory(stage, 0), baseline: () => bareNodeMegabytes() }
@@ -51,6 +54,8 @@ export const processFigures: readonly Figure[] = [
     title: 'memory after 100,000 requests',
     baseline: 'a bare Node process that does nothing',
     goal: { atMost: 3 },
+    expected: 3,
+    slow: true,
     async prepare(stage) {
       await prepareBundle()
       const requests = stage.pace.short ? 10_000 : 100_000
@@ -60,12 +65,12 @@ export const processFigures: readonly Figure[] = [
 ]
 
 /** From the start of the process to the first answer. */
-async function startTime(stage: Stage): Promise<number> {
+async function startTime(stage: Stage): Promise<Sample> {
   const begin = performance.now()
   const broker = await healthy(stage)
   const elapsed = performance.now() - begin
   await broker.stop()
-  return elapsed
+  return { value: elapsed }
 }
 
 /** A broker that has answered its first probe. */
@@ -77,30 +82,31 @@ async function healthy(stage: Stage) {
   return broker
 }
 
-async function memory(stage: Stage, requests: number): Promise<number> {
+async function memory(stage: Stage, requests: number): Promise<Sample> {
   const broker = await healthy(stage)
-  const { url, headers, pid } = broker
-  const order = { scenario: 'lifecycle', url, path: '/v2/service_instances', headers, seconds: 0 } as const
-  if (requests > 0) await load({ ...order, connections: 20, amount: requests })
+  const { pid } = broker
+  const order = { scenario: 'lifecycle', path: '/v2/service_instances', connections: 20, seconds: 0 } as const
+  if (requests > 0) await load(broker, { ...order, amount: requests })
   await sleep(SETTLE_MS)
   const megabytes = residentMegabytes(pid)
   await broker.stop()
-  return megabytes
+  return { value: megabytes }
 }
 
-async function bareNodeMegabytes(): Promise<number> {
+async function bareNodeMegabytes(): Promise<Sample> {
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
   await once(child, 'spawn')
   await sleep(SETTLE_MS)
   const megabytes = residentMegabytes(child.pid ?? 0)
   child.kill()
   await once(child, 'exit')
-  return megabytes
+  return { value: megabytes }
 }
 
-async function nodeDoesNothing(): Promise<number> {
+async function nodeDoesNothing(): Promise<Sample> {
   const begin = performance.now()
-  const child = spawn(process.execPath, ['-e', '0'], { stdio: 'ignore' })
+  const [command = '', ...args] = placed('server', [process.execPath, '-e', '0'])
+  const child = spawn(command, args, { stdio: 'ignore' })
   await once(child, 'exit')
-  return performance.now() - begin
+  return { value: performance.now() - begin }
 }
