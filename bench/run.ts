@@ -1,6 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { figures } from './figures/index.ts'
+import type { Figure } from './harness/figure.ts'
 import { endReplays } from './harness/recording.ts'
 import { inWords, line, machine, table } from './harness/report.ts'
 import { compare } from './harness/rounds.ts'
@@ -30,15 +31,9 @@ const chosen = choose(values.only)
 const measured: Measured[] = []
 console.log(machine())
 for (const figure of chosen) {
-  const stage = new Stage(pace)
-  try {
-    const result = await compare(await figure.prepare(stage), pace.rounds)
-    measured.push({ figure, result })
-    console.log(line({ figure, result }))
-  } finally {
-    await endReplays()
-    await stage.close()
-  }
+  const one = (await firstTry(figure)) ?? (await measure(figure))
+  measured.push(one)
+  console.log(line(one))
 }
 console.log(`\n${table(measured)}`)
 if (values.json !== undefined)
@@ -50,6 +45,29 @@ for (const { figure, result } of broken) {
   console.error(`${figure.name}: ${result.ratio.median.toFixed(3)} ×, and should be ${bound} even in the short form`)
 }
 process.exitCode = broken.length > 0 ? 1 : 0
+
+/** Machines are busy for a moment: in the short form, what is missed by far or cannot be measured gets a second try. */
+async function firstTry(figure: Figure): Promise<Measured | undefined> {
+  if (!pace.short) return undefined
+  try {
+    const one = await measure(figure)
+    if (!missedByFar(one)) return one
+    console.log(`${line(one)}; once more`)
+  } catch (error) {
+    console.log(`${figure.name}: ${error instanceof Error ? error.message : error}; once more`)
+  }
+  return undefined
+}
+
+async function measure(figure: Figure): Promise<Measured> {
+  const stage = new Stage(pace)
+  try {
+    return { figure, result: await compare(await figure.prepare(stage), pace.rounds) }
+  } finally {
+    await endReplays()
+    await stage.close()
+  }
+}
 
 function choose(only: string | undefined) {
   if (only === undefined) return figures.filter(({ slow }) => !(values.short && slow === true))

@@ -39,6 +39,7 @@ export const catalogFigures: readonly Figure[] = [
     baseline: 'the same without',
     goal: { atLeast: 1.2 },
     expected: 1.07,
+    slow: true,
     async prepare(stage) {
       const { broker, rate, etag } = await sides(stage)
       return {

@@ -20,7 +20,7 @@ async function prepareBundle(): Promise<void> {
 }
 
 /** How long a process is left alone before it counts as idle. */
-const SETTLE_MS = 2_000
+const settle = ({ pace }: Stage) => sleep(pace.short ? 500 : 2_000)
 
 export const processFigures: readonly Figure[] = [
   {
@@ -46,7 +46,7 @@ export const processFigures: readonly Figure[] = [
     expected: 2.67,
     async prepare(stage) {
       await prepareBundle()
-      return { unit: 'MB', ours: () => memory(stage, 0), baseline: () => bareNodeMegabytes() }
+      return { unit: 'MB', ours: () => memory(stage, 0), baseline: () => bareNodeMegabytes(stage) }
     }
   },
   {
@@ -58,8 +58,7 @@ export const processFigures: readonly Figure[] = [
     slow: true,
     async prepare(stage) {
       await prepareBundle()
-      const requests = stage.pace.short ? 10_000 : 100_000
-      return { unit: 'MB', ours: () => memory(stage, requests), baseline: () => bareNodeMegabytes() }
+      return { unit: 'MB', ours: () => memory(stage, 100_000), baseline: () => bareNodeMegabytes(stage) }
     }
   }
 ]
@@ -87,16 +86,16 @@ async function memory(stage: Stage, requests: number): Promise<Sample> {
   const { pid } = broker
   const order = { scenario: 'lifecycle', path: '/v2/service_instances', connections: 20, seconds: 0 } as const
   if (requests > 0) await load(broker, { ...order, amount: requests })
-  await sleep(SETTLE_MS)
+  await settle(stage)
   const megabytes = residentMegabytes(pid)
   await broker.stop()
   return { value: megabytes }
 }
 
-async function bareNodeMegabytes(): Promise<Sample> {
+async function bareNodeMegabytes(stage: Stage): Promise<Sample> {
   const child = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
   await once(child, 'spawn')
-  await sleep(SETTLE_MS)
+  await settle(stage)
   const megabytes = residentMegabytes(child.pid ?? 0)
   child.kill()
   await once(child, 'exit')
