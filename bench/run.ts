@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { figures } from './figures/index.ts'
 import type { Figure } from './harness/figure.ts'
+import { positive } from './harness/options.ts'
 import { endReplays } from './harness/recording.ts'
 import { inWords, line, machine, table } from './harness/report.ts'
 import { compare } from './harness/rounds.ts'
@@ -23,8 +24,8 @@ const { values } = parseArgs({
   }
 })
 const pace: Pace = {
-  rounds: Number(values.rounds ?? (values.short ? 3 : 5)),
-  seconds: Number(values.seconds ?? (values.short ? 0.5 : 5)),
+  rounds: positive('rounds', values.rounds ?? (values.short ? '3' : '5')),
+  seconds: positive('seconds', values.seconds ?? (values.short ? '0.5' : '5')),
   short: values.short
 }
 const chosen = choose(values.only)

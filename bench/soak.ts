@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { load } from './harness/load.ts'
+import { positive } from './harness/options.ts'
 import { askProbe, residentMegabytes } from './harness/processes.ts'
 import { machine } from './harness/report.ts'
 import { type BrokerTarget, Stage } from './harness/stage.ts'
@@ -15,9 +16,11 @@ import { type Point, slope } from './harness/statistics.ts'
 const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '30' }, rate: { type: 'string', default: '100' } }
 })
-const [minutes, rate] = [positive('minutes'), positive('rate')]
+const [minutes, rate] = [positive('minutes', values.minutes), positive('rate', values.rate)]
 
 const SAMPLES = 180
+/** Samples from one line of the log to the next. */
+const SHOWN = 18
 const MS_PER_HOUR = 3_600_000
 /** In MB an hour: a heap that has leaked nothing is the same to a few hundred kB, resident memory is V8's to give back. */
 const ALLOWED = { resident: 30, heap: 5 }
@@ -32,12 +35,11 @@ try {
     ['resident memory', resident, ALLOWED.resident],
     ['heap after a collection', heap, ALLOWED.heap]
   ] as const) {
-    const [first, last] = [points[0], points.at(-1)]
     const growth = slope(settled(points)) * MS_PER_HOUR
     const verdict = growth <= allowed ? 'flat' : 'grows'
-    console.log(
-      `${name}: ${first?.value.toFixed(1)} MB at first, ${last?.value.toFixed(1)} MB at the end; ${growth.toFixed(2)} MB an hour over the last two thirds (at most ${allowed}): ${verdict}`
-    )
+    const ends = `${megabytes(points[0])} at first, ${megabytes(points.at(-1))} at the end`
+    const bound = `${growth.toFixed(2)} MB an hour over the last two thirds (at most ${allowed})`
+    console.log(`${name}: ${ends}; ${bound}: ${verdict}`)
     if (growth > allowed) process.exitCode = 1
   }
 } finally {
@@ -57,12 +59,17 @@ async function soak(broker: BrokerTarget): Promise<{ resident: Point[]; heap: Po
   }).finally(() => {
     ended = true
   })
+  const begin = performance.now()
   const sampling = (async () => {
     while (!ended) {
       // Resident memory first: the collection would change it
       const at = performance.now()
       resident.push({ at, value: residentMegabytes(broker.pid) })
       heap.push({ at, value: (await askProbe(broker.child)).heapMegabytes })
+      if (resident.length % SHOWN === 1)
+        console.log(
+          `${((at - begin) / 60_000).toFixed(1)} min: ${megabytes(resident.at(-1))} resident, ${megabytes(heap.at(-1))} heap`
+        )
       await Promise.race([sleep((seconds * 1_000) / SAMPLES), loaded])
     }
   })()
@@ -77,9 +84,6 @@ function settled(points: readonly Point[]): readonly Point[] {
   return points.slice(Math.floor(points.length / 3))
 }
 
-function positive(name: keyof typeof values): number {
-  const number = Number(values[name])
-  if (!Number.isFinite(number) || number <= 0)
-    throw new TypeError(`--${name} must be a number above 0, not ${values[name]}`)
-  return number
+function megabytes(point: Point | undefined): string {
+  return `${point?.value.toFixed(1)} MB`
 }
