@@ -13,10 +13,13 @@ import type { BrokerTarget, Stage } from '../harness/stage.ts'
 const root = fileURLToPath(new URL('../..', import.meta.url))
 const bundle = join(root, 'dist/bundle/osb.mjs')
 
+let bundled: Promise<unknown> | undefined
+
 /** The file that the image and the archives run, made anew, with the code compiled by a run before as theirs is. */
-async function prepareBundle(): Promise<void> {
-  await promisify(execFile)(process.execPath, [join(root, 'deploy/build/bundle.ts')], { cwd: root })
-  await promisify(execFile)(process.execPath, [bundle, '--help'])
+function prepareBundle(): Promise<unknown> {
+  const run = (...args: string[]) => promisify(execFile)(process.execPath, args, { cwd: root })
+  bundled ??= run('deploy/build/bundle.ts').then(() => run(bundle, '--help'))
+  return bundled
 }
 
 /** How long a process is left alone before it counts as idle. */
