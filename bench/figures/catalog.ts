@@ -1,5 +1,5 @@
 import type { Figure } from '../harness/figure.ts'
-import { type LoadTarget, load, perProcessorSecond } from '../harness/load.ts'
+import { type LoadTarget, load, perProcessorSecond, warmUp } from '../harness/load.ts'
 import type { Stage } from '../harness/stage.ts'
 
 const path = '/v2/catalog'
@@ -12,6 +12,7 @@ async function sides(stage: Stage) {
   const response = await fetch(`${broker.url}${path}`, { headers: broker.headers })
   const catalog = await response.text()
   const bare = await stage.bare({ BENCH_CATALOG: catalog })
+  await warmUp(broker, { scenario: 'get', path, connections })
   const rate = async (target: LoadTarget, path: string, headers: Record<string, string> = {}) =>
     perProcessorSecond(await load(target, { scenario: 'get', path, headers, connections, seconds: stage.pace.seconds }))
   return { broker, bare, rate, etag: response.headers.get('etag') ?? '' }

@@ -1,5 +1,5 @@
 import type { Figure } from '../harness/figure.ts'
-import { type LoadOptions, type LoadTarget, load, perProcessorSecond, perSecond } from '../harness/load.ts'
+import { type LoadOptions, type LoadTarget, load, perProcessorSecond, perSecond, warmUp } from '../harness/load.ts'
 
 const connections = 20
 const lifecycle = { scenario: 'lifecycle', path: '/v2/service_instances', connections } as const
@@ -12,6 +12,7 @@ export const lifecycleFigure: Figure = {
   expected: 0.088,
   async prepare(stage) {
     const broker = await stage.broker({})
+    await warmUp(broker, lifecycle)
     const bare = await stage.bare()
     const { seconds } = stage.pace
     const rate = async (target: LoadTarget, options: Omit<LoadOptions, 'seconds'>) =>
