@@ -19,6 +19,8 @@ const { values } = parseArgs({
 const [minutes, rate] = [positive('minutes', values.minutes), positive('rate', values.rate)]
 
 const SAMPLES = 180
+/** A machine that is busy for a moment has some refused, as it should; more than that is another load. */
+const MAY_REFUSE = 0.01
 /** Samples from one line of the log to the next. */
 const SHOWN = 18
 const MS_PER_HOUR = 3_600_000
@@ -55,7 +57,8 @@ async function soak(broker: BrokerTarget): Promise<{ resident: Point[]; heap: Po
     path: '/v2/service_instances',
     connections: 10,
     seconds,
-    rate
+    rate,
+    mayRefuse: MAY_REFUSE
   }).finally(() => {
     ended = true
   })
@@ -73,9 +76,9 @@ async function soak(broker: BrokerTarget): Promise<{ resident: Point[]; heap: Po
       await Promise.race([sleep((seconds * 1_000) / SAMPLES), loaded])
     }
   })()
-  const [{ requests, busy, p99Ms }] = await Promise.all([loaded, sampling])
+  const [{ requests, refused, busy, p99Ms }] = await Promise.all([loaded, sampling])
   const share = busy.server === undefined ? '' : `, server busy ${(busy.server * 100).toFixed(0)} %`
-  console.log(`${requests} requests in ${minutes} minutes, 99 of 100 within ${p99Ms} ms${share}`)
+  console.log(`${requests} requests in ${minutes} minutes, ${refused} refused, 99 of 100 within ${p99Ms} ms${share}`)
   return { resident, heap }
 }
 

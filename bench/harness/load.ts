@@ -21,6 +21,8 @@ export interface LoadOptions extends Omit<LoadOrder, 'salt' | 'url' | 'headers'>
   /** Beside those of the target. */
   readonly headers?: Readonly<Record<string, string>>
   readonly place?: Place
+  /** Share of the requests that may be answered otherwise than the scenario says; default: none. */
+  readonly mayRefuse?: number
   /** Process of the database that has work by it, for {@link Busy}. */
   readonly database?: number
 }
@@ -32,10 +34,10 @@ export interface Load extends LoadReport {
 
 /**
  * Puts load on a server, from a process of its own.
- * @throws {Error} when a request was refused or lost: a figure of refusals is none
+ * @throws {Error} when a request was refused or lost, and may not be: a figure of refusals is none
  */
 export async function load(target: LoadTarget, options: LoadOptions): Promise<Load> {
-  const { place = 'others', database, headers, ...rest } = options
+  const { place = 'others', mayRefuse = 0, database, headers, ...rest } = options
   const salt = randomBytes(4).toString('hex')
   const order: LoadOrder = { ...rest, url: target.url, headers: { ...target.headers, ...headers }, salt }
   const [command = '', ...args] = placed(place, [process.execPath, program, JSON.stringify(order)])
@@ -44,7 +46,7 @@ export async function load(target: LoadTarget, options: LoadOptions): Promise<Lo
   const { stdout } = await promisify(execFile)(command, args)
   const after = secondsOf(pids)
   const report: LoadReport = JSON.parse(stdout)
-  if (report.refused + report.errors > 0 || report.requests === 0) {
+  if (report.errors > 0 || report.refused > report.requests * mayRefuse || report.requests === 0) {
     throw new Error(`${order.scenario} at ${order.url}${order.path}: ${stdout}`)
   }
   const share = (part: keyof typeof pids) => {

@@ -31,6 +31,8 @@ test('load: at a rate sends no more', async () => {
 test('load: answers that are refusals end the run, and the first is told', async () => {
   const order = { scenario: 'get', path: '/nothing', connections: 1, seconds: 0, amount: 3 } as const
   await assert.rejects(load(target, order), /"refused":3.*request 1 of the scenario was answered 404.*Not Found/)
+  await assert.rejects(load(target, { ...order, mayRefuse: 0.9 }))
+  assert.equal((await load(target, { ...order, mayRefuse: 1 })).refused, 3)
 })
 
 test('probe: tells how long the event loop was blocked, and the heap', async () => {
