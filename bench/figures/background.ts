@@ -66,7 +66,7 @@ interface Work {
 }
 
 function finished(stage: Stage, url: string, { targets, order, unfinished, took }: Work): Measure {
-  const amount = stage.pace.short ? 300 : 2_000
+  const amount = stage.pace.short ? 200 : 1_000
   const share = { connections: clients / targets.length, seconds: 0, amount: amount / targets.length }
   return async () => {
     const [begin] = await query(url, 'SELECT now() AS at')
