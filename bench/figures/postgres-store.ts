@@ -12,7 +12,7 @@ export const pollFigure: Figure = {
   title: 'poll `last_operation` on PostgreSQL',
   baseline: 'a bare route with one primary-key SELECT through `pg`',
   goal: { atLeast: 0.7 },
-  expected: 0.44,
+  expected: 0.85,
   async prepare(stage) {
     const { broker, bare } = await sides(stage)
     const path = await waitingOperation(broker)
@@ -29,7 +29,7 @@ export const provisionFigure: Figure = {
   title: 'synchronous provision on PostgreSQL, provider `example`, 50 clients',
   baseline: 'a bare route with one plain INSERT',
   goal: { atLeast: 1 },
-  expected: 0.051,
+  expected: 0.6,
   async prepare(stage) {
     const { broker, bare } = await sides(stage)
     return {
