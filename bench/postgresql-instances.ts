@@ -7,6 +7,7 @@ import { startEmbeddedPostgres } from '../src/embedded-postgres/index.ts'
 import { postgresqlProvider } from '../src/providers/postgresql/index.ts'
 import { removeServer } from '../test/helper/postgres.ts'
 import { Instance } from '../test/providers/postgresql/support.ts'
+import { median } from './harness/statistics.ts'
 
 /*
  * npm run bench:instances: what each operation of the provider takes on a server with few instances, and with many. One run,
@@ -110,12 +111,4 @@ function print(withFew: Times, withMany: Times): void {
     console.log(`| ${verb} | ${a.toFixed(1)} ms | ${b.toFixed(1)} ms | ${(b / a).toFixed(2)} |`)
   }
   console.log(`\nmedians of ${rounds} rounds, one operation at a time`)
-}
-
-function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const middle = Math.floor(sorted.length / 2)
-  const [low = Number.NaN, high = low] =
-    sorted.length % 2 === 0 ? sorted.slice(middle - 1, middle + 1) : sorted.slice(middle, middle + 1)
-  return (low + high) / 2
 }

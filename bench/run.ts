@@ -1,10 +1,13 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
 import { figures } from './figures/index.ts'
+import type { Figure } from './harness/figure.ts'
+import { positive } from './harness/options.ts'
 import { endReplays } from './harness/recording.ts'
-import { goalOf, type Measured, machine, missedByFar, reached, table } from './harness/report.ts'
+import { inWords, line, machine, table } from './harness/report.ts'
 import { compare } from './harness/rounds.ts'
 import { type Pace, Stage } from './harness/stage.ts'
+import { bearable, type Measured, missedByFar, reached } from './harness/verdict.ts'
 
 /*
  * npm run bench [-- --only NAME,… --rounds N --seconds N --short --json FILE]: every figure of docs/performance.md as a ratio
@@ -21,34 +24,54 @@ const { values } = parseArgs({
   }
 })
 const pace: Pace = {
-  rounds: Number(values.rounds ?? (values.short ? 3 : 5)),
-  seconds: Number(values.seconds ?? (values.short ? 1 : 5)),
+  rounds: positive('rounds', values.rounds ?? (values.short ? '3' : '5')),
+  seconds: positive('seconds', values.seconds ?? (values.short ? '0.5' : '5')),
   short: values.short
 }
 const chosen = choose(values.only)
 const measured: Measured[] = []
 console.log(machine())
 for (const figure of chosen) {
+  const one = (await firstTry(figure)) ?? (await measure(figure))
+  measured.push(one)
+  console.log(line(one))
+}
+console.log(`\n${table(measured)}`)
+if (values.json !== undefined)
+  writeFileSync(values.json, `${JSON.stringify({ machine: machine(), pace, measured }, null, 2)}\n`)
+for (const { figure } of measured.filter((one) => !reached(one))) console.log(`missed: ${figure.name}`)
+const broken = pace.short ? measured.filter(missedByFar) : []
+for (const { figure, result } of broken) {
+  const bound = inWords(bearable(figure))
+  console.error(`${figure.name}: ${result.ratio.median.toFixed(3)} ×, and should be ${bound} even in the short form`)
+}
+process.exitCode = broken.length > 0 ? 1 : 0
+
+/** Machines are busy for a moment: in the short form, what is missed by far or cannot be measured gets a second try. */
+async function firstTry(figure: Figure): Promise<Measured | undefined> {
+  if (!pace.short) return undefined
+  try {
+    const one = await measure(figure)
+    if (!missedByFar(one)) return one
+    console.log(`${line(one)}; once more`)
+  } catch (error) {
+    console.log(`${figure.name}: ${error instanceof Error ? error.message : error}; once more`)
+  }
+  return undefined
+}
+
+async function measure(figure: Figure): Promise<Measured> {
   const stage = new Stage(pace)
   try {
-    const result = await compare(await figure.prepare(stage), pace.rounds)
-    measured.push({ figure, result })
-    const verdict = reached({ figure, result }) ? 'reached' : 'missed'
-    console.log(`${figure.name}: ${result.ratio.median.toFixed(2)} × (${goalOf(figure)}, ${verdict})`)
+    return { figure, result: await compare(await figure.prepare(stage), pace.rounds) }
   } finally {
     await endReplays()
     await stage.close()
   }
 }
-console.log(`\n${table(measured)}`)
-if (values.json !== undefined)
-  writeFileSync(values.json, `${JSON.stringify({ machine: machine(), pace, measured }, null, 2)}\n`)
-const failed = pace.short ? measured.filter(missedByFar) : measured.filter((one) => !reached(one))
-for (const { figure } of failed) console.log(`${pace.short ? 'missed by far' : 'missed'}: ${figure.name}`)
-process.exitCode = pace.short && failed.length > 0 ? 1 : 0
 
 function choose(only: string | undefined) {
-  if (only === undefined) return figures
+  if (only === undefined) return figures.filter(({ slow }) => !(values.short && slow === true))
   const names = only.split(',')
   const known = figures.map(({ name }) => name)
   const unknown = names.find((name) => !known.includes(name))

@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { createInterface } from 'node:readline'
+import { processorSeconds } from './harness/busy.ts'
 
 /**
  * `npm run bench:start`: how large each form of the program is, and what it takes until it listens: time, and on Linux the
@@ -62,7 +63,7 @@ async function start(file: string, env: Record<string, string>): Promise<Times> 
     stdio: ['ignore', 'pipe', 'inherit']
   })
   await greeted(broker)
-  const times = { wallMs: performance.now() - begun, cpuMs: processorMs(broker.pid) }
+  const times = { wallMs: performance.now() - begun, cpuMs: (processorSeconds(broker.pid ?? 0) ?? Number.NaN) * 1_000 }
   broker.kill()
   await once(broker, 'close')
   return times
@@ -72,17 +73,6 @@ async function greeted({ stdout }: ChildProcess): Promise<void> {
   if (stdout === null) throw new Error('a process without an output')
   for await (const line of createInterface(stdout)) if (line.startsWith('The broker listens on ')) return
   throw new Error('The broker ended before it listened.')
-}
-
-/** In user and kernel mode, in ticks of 10 ms (proc_pid_stat(5)). */
-function processorMs(pid: number | undefined): number {
-  const file = `/proc/${pid}/stat`
-  if (!existsSync(file)) return Number.NaN
-  const [user, kernel] = readFileSync(file, 'utf8')
-    .replace(/^.*\) /, '')
-    .split(' ')
-    .slice(11)
-  return (Number(user) + Number(kernel)) * 10
 }
 
 function megabytes(path: string): string {

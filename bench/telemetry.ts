@@ -2,6 +2,7 @@ import { type ChildProcess, fork } from 'node:child_process'
 import { once } from 'node:events'
 import { parseArgs } from 'node:util'
 import { openOtlpReceiver } from '../test/helper/otlp-receiver.ts'
+import { median } from './harness/statistics.ts'
 
 /*
  * npm run bench:telemetry: what traces and metrics cost a request. `without`: the instrumentation is taken out of the program;
@@ -63,8 +64,4 @@ async function start(manner: Manner): Promise<ChildProcess> {
   })
   await once(worker, 'message')
   return worker
-}
-
-function median(values: readonly number[]): number {
-  return values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)] ?? Number.NaN
 }

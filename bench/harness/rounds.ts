@@ -1,5 +1,14 @@
-/** One side of a comparison: does it once and answers the figure, in the unit of the comparison. */
-export type Measure = () => Promise<number>
+import type { Busy } from './busy.ts'
+import { median, type Spread, spread } from './statistics.ts'
+
+/** What one side has done once: the figure, in the unit of the comparison, and who was busy meanwhile. */
+export interface Sample {
+  readonly value: number
+  readonly busy?: Busy
+}
+
+/** One side of a comparison: does it once. */
+export type Measure = () => Promise<Sample>
 
 /** What is compared within one run. */
 export interface Comparison {
@@ -12,16 +21,15 @@ export interface Comparison {
 /** Medians of the rounds, and the ratios of ours to the baseline, which were measured one right after the other. */
 export interface Result {
   readonly unit: string
-  readonly ours: number
-  readonly baseline: number
+  readonly ours: Sample
+  readonly baseline: Sample
   readonly ratio: Spread
-  readonly rounds: readonly { readonly ours: number; readonly baseline: number }[]
+  readonly rounds: readonly Round[]
 }
 
-export interface Spread {
-  readonly median: number
-  readonly low: number
-  readonly high: number
+interface Round {
+  readonly ours: Sample
+  readonly baseline: Sample
 }
 
 /**
@@ -29,27 +37,29 @@ export interface Spread {
  * not count; who comes first changes with every round.
  */
 export async function compare({ ours, baseline, unit }: Comparison, count: number): Promise<Result> {
-  const rounds: { ours: number; baseline: number }[] = []
+  const rounds: Round[] = []
   for (let round = 0; round <= count; round += 1) {
-    const pair = { ours: 0, baseline: 0 }
-    const order = round % 2 === 0 ? (['baseline', 'ours'] as const) : (['ours', 'baseline'] as const)
-    for (const side of order) pair[side] = await (side === 'ours' ? ours() : baseline())
-    if (round > 0) rounds.push(pair)
+    const oursFirst = round % 2 === 1 ? await ours() : undefined
+    const ofBaseline = await baseline()
+    const ofOurs = oursFirst ?? (await ours())
+    if (round > 0) rounds.push({ ours: ofOurs, baseline: ofBaseline })
   }
-  const ratios = rounds.map((pair) => pair.ours / pair.baseline)
   return {
     unit,
-    ours: median(rounds.map((pair) => pair.ours)),
-    baseline: median(rounds.map((pair) => pair.baseline)),
-    ratio: { median: median(ratios), low: Math.min(...ratios), high: Math.max(...ratios) },
+    ours: middle(rounds.map((round) => round.ours)),
+    baseline: middle(rounds.map((round) => round.baseline)),
+    ratio: spread(rounds.map((round) => round.ours.value / round.baseline.value)),
     rounds
   }
 }
 
-/** @throws {RangeError} for no values */
-export function median(values: readonly number[]): number {
-  const sorted = values.toSorted((a, b) => a - b)
-  const [low, high] = [sorted[Math.floor((sorted.length - 1) / 2)], sorted[Math.ceil((sorted.length - 1) / 2)]]
-  if (low === undefined || high === undefined) throw new RangeError('no values have no median')
-  return (low + high) / 2
+function middle(samples: readonly Sample[]): Sample {
+  const value = median(samples.map((sample) => sample.value))
+  const busy = samples.flatMap((sample) => sample.busy ?? [])
+  if (busy.length === 0) return { value }
+  const ofAll = (part: keyof Busy) => {
+    const shares = busy.flatMap((one) => one[part] ?? [])
+    return shares.length === 0 ? {} : { [part]: median(shares) }
+  }
+  return { value, busy: { ...ofAll('server'), ...ofAll('load'), ...ofAll('database') } }
 }

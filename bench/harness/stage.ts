@@ -7,7 +7,7 @@ import { Client } from 'pg'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
 import { removeServer, temporaryDataDir } from '../../test/helper/postgres.ts'
 import { benchCatalog } from './catalog.ts'
-import { type Place, startTarget, type Target } from './processes.ts'
+import { move, type Place, startTarget, type Target } from './processes.ts'
 
 const cli = fileURLToPath(new URL('../../src/cli/osb.js', import.meta.url))
 const bare = fileURLToPath(new URL('../targets/bare.ts', import.meta.url))
@@ -23,13 +23,14 @@ export interface Pace {
 /** A broker under test: the server that operators run, as a process of its own. */
 export interface BrokerTarget extends Target {
   /** Of every request. */
-  readonly headers: Record<string, string>
+  readonly headers: Readonly<Record<string, string>>
 }
 
 export interface BrokerOptions {
   readonly place?: Place
   /** What is run; default: the sources. */
   readonly program?: string
+  readonly probed?: boolean
 }
 
 /** What a figure is measured with. All of it is gone at the end. */
@@ -61,6 +62,7 @@ export class Stage {
   async #startPostgres(): Promise<EmbeddedPostgres> {
     const dataDir = temporaryDataDir()
     const server = await startEmbeddedPostgres({ dataDir, settings: { max_connections: '200' } })
+    move(server.pid, 'others')
     this.cleanUp(async () => {
       await server.stop()
       removeServer(dataDir)
@@ -84,7 +86,7 @@ export class Stage {
 
   /** `osb serve`; the environment adds to what every broker here has. */
   async broker(more: Record<string, string>, options: BrokerOptions = {}): Promise<BrokerTarget> {
-    const { place = 'server', program = cli } = options
+    const { place = 'server', program = cli, probed = false } = options
     const catalogPath = join(await this.folder(), 'catalog.json')
     await writeFile(catalogPath, JSON.stringify(benchCatalog))
     const password = randomBytes(12).toString('hex')
@@ -97,7 +99,8 @@ export class Stage {
       BROKER_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
       ...more
     }
-    const target = await startTarget([program, 'serve'], { place, env, listening: /^The broker listens on (http\S+) / })
+    const listening = /^The broker listens on (http\S+) /
+    const target = await startTarget([program, 'serve'], { place, env, listening, probed })
     this.cleanUp(() => target.stop())
     const authorization = `Basic ${Buffer.from(`bench:${password}`).toString('base64')}`
     return Object.assign(target, { headers: { authorization, 'x-broker-api-version': '2.17' } })
