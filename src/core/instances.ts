@@ -9,7 +9,7 @@ import type {
 import type { Call, Outcome } from './call.ts'
 import type { CatalogPlan } from './catalog/index.ts'
 import { describeInstance, type InstanceDescription } from './description.ts'
-import { BrokerError, refusals } from './errors.ts'
+import { type BrokerError, refusals } from './errors.ts'
 import { newInstance, sameTarget, updateTarget } from './instance-records.ts'
 import {
   accepted,
@@ -31,7 +31,7 @@ import {
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameInstance, sameJson } from './same.ts'
-import type { Finish, InstancePatch, InstanceRecord, Start } from './store.ts'
+import type { Finish, InstancePatch, Start } from './store.ts'
 
 type InstanceOutcome = Outcome<InstanceReply, InstanceAccepted>
 
@@ -57,8 +57,6 @@ export class Instances {
 
   /** `PUT /v2/service_instances/:instance_id` (spec: Provisioning). */
   async provision(call: Call, instanceId: string, body: ProvisionRequest): Promise<InstanceOutcome> {
-    const created = await this.#provisionUnread(call, instanceId, body)
-    if (created !== 'again') return created
     return decideUntilDone(async () => {
       const existing = await this.#store.getInstance(instanceId)
       const own = ownedBy(call, existing)
@@ -78,41 +76,20 @@ export class Instances {
         if (existing.status === 'ready') return { kind: 'exists', body: replyOf(existing) }
         if (existing.status === 'creating') return 'again'
       }
-      requireCreatable(entry, body)
-      return this.#create(call, { entry, wanted, existing })
+      checkMaintenance(entry, body.maintenance_info)
+      checkParameters(body.parameters, entry.validate.create)
+      const operation = this.#operations.newOperation({
+        ...operationFields(call, entry),
+        kind: 'provision',
+        instanceId
+      })
+      const start: Start =
+        existing === undefined ? { operation, insertInstance: wanted } : { operation, retryCreate: true }
+      const ended = await startAndRun(this.#operations, call, { start, manner: entry, takesPlaceOf: entry })
+      if (ended === 'again') return 'again'
+      if (ended.kind === 'accepted') return acceptedInstance(ended.operation, existing ?? wanted)
+      return { kind: 'created', body: finishedReply(ended.finish) }
     })
-  }
-
-  /**
-   * Nearly every id is a new one, and the store says so when it is not: then, and when anything is to be refused, it depends on
-   * what is there, and that is read.
-   */
-  async #provisionUnread(call: Call, instanceId: string, body: ProvisionRequest): Promise<InstanceOutcome | 'again'> {
-    let wanted: Wanted
-    try {
-      const entry = requirePlan(this.#platforms.catalogOf(call.platform), body.service_id, body.plan_id)
-      requireAsync(call, entry)
-      requireCreatable(entry, body)
-      wanted = { entry, wanted: newInstance(call, { instanceId, body, entry }) }
-    } catch (error) {
-      if (error instanceof BrokerError) return 'again'
-      throw error
-    }
-    return this.#create(call, wanted)
-  }
-
-  async #create(call: Call, { entry, wanted, existing }: Wanted): Promise<InstanceOutcome | 'again'> {
-    const operation = this.#operations.newOperation({
-      ...operationFields(call, entry),
-      kind: 'provision',
-      instanceId: wanted.instanceId
-    })
-    const start: Start =
-      existing === undefined ? { operation, insertInstance: wanted } : { operation, retryCreate: true }
-    const ended = await startAndRun(this.#operations, call, { start, manner: entry, takesPlaceOf: entry })
-    if (ended === 'again') return 'again'
-    if (ended.kind === 'accepted') return acceptedInstance(ended.operation, existing ?? wanted)
-    return { kind: 'created', body: finishedReply(ended.finish) }
   }
 
   /** `GET /v2/service_instances/:instance_id` (spec: Fetching a Service Instance). */
@@ -223,18 +200,6 @@ export class Instances {
     if (asked === undefined && latest?.kind !== 'deprovision') requirePlan(shown, serviceId, planId)
     return refusals.instanceGone()
   }
-}
-
-interface Wanted {
-  readonly entry: CatalogPlan
-  readonly wanted: InstanceRecord
-  /** One whose create has failed, and is tried again. */
-  readonly existing?: InstanceRecord | undefined
-}
-
-function requireCreatable(entry: CatalogPlan, body: ProvisionRequest): void {
-  checkMaintenance(entry, body.maintenance_info)
-  checkParameters(body.parameters, entry.validate.create)
 }
 
 function acceptedInstance(operation: string, { dashboardUrl }: { dashboardUrl?: string } = {}) {
