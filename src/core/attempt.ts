@@ -5,7 +5,7 @@ import { OperationMeters } from './operation-meters.ts'
 import { perform, type Stage } from './perform.ts'
 import { StaleAttempt, type TaskLog, Unavailable } from './provider.ts'
 import { Secrets } from './secrets.ts'
-import { type Claim, type Finish, LEASE_MS, type OperationRecord } from './store.ts'
+import { type Claim, type Finish, type InstanceRecord, LEASE_MS, type OperationRecord } from './store.ts'
 
 /** How one attempt ended. `lost`: halted or taken over, nothing of it may be written. */
 export type AttemptEnd =
@@ -26,6 +26,8 @@ export const abortReasons = {
 export interface Held {
   readonly operation: OperationRecord
   readonly claim: Claim
+  /** The instance, where it is known as the operation has just made it; else it is read. */
+  readonly instance?: InstanceRecord | undefined
 }
 
 /** An operation as its claim has just handed it out. */
@@ -81,7 +83,11 @@ export class Attempts {
     })
   }
 
-  async #run({ operation, claim }: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
+  async #run(
+    { operation, claim, instance }: Held,
+    controller: AbortController,
+    background: () => boolean
+  ): Promise<AttemptEnd> {
     const secrets = new Secrets()
     const log = operationLog(this.#log, operation, secrets)
     const { signal } = controller
@@ -93,7 +99,7 @@ export class Attempts {
     try {
       return {
         kind: 'succeeded',
-        finish: await perform(this.#stage, { operation, claim, signal, log, secrets, meters: this.meters })
+        finish: await perform(this.#stage, { operation, claim, instance, signal, log, secrets, meters: this.meters })
       }
     } catch (thrown) {
       const error = secrets.hideInError(thrown)

@@ -25,13 +25,14 @@ import {
   requireAsync,
   requireIds,
   requirePlan,
+  type Started,
   serviceUnknown,
   startAndRun,
   waitForUndo
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameInstance, sameJson } from './same.ts'
-import type { Finish, InstancePatch, Start } from './store.ts'
+import type { Finish, InstancePatch, InstanceRecord, Start } from './store.ts'
 
 type InstanceOutcome = Outcome<InstanceReply, InstanceAccepted>
 
@@ -57,6 +58,8 @@ export class Instances {
 
   /** `PUT /v2/service_instances/:instance_id` (spec: Provisioning). */
   async provision(call: Call, instanceId: string, body: ProvisionRequest): Promise<InstanceOutcome> {
+    const created = await this.#createUnseen(call, instanceId, body)
+    if (created !== 'again') return created
     return decideUntilDone(async () => {
       const existing = await this.#store.getInstance(instanceId)
       const own = ownedBy(call, existing)
@@ -86,10 +89,25 @@ export class Instances {
       const start: Start =
         existing === undefined ? { operation, insertInstance: wanted } : { operation, retryCreate: true }
       const ended = await startAndRun(this.#operations, call, { start, manner: entry, takesPlaceOf: entry })
-      if (ended === 'again') return 'again'
-      if (ended.kind === 'accepted') return acceptedInstance(ended.operation, existing ?? wanted)
-      return { kind: 'created', body: finishedReply(ended.finish) }
+      return ended === 'again' ? 'again' : createdOf(ended, existing ?? wanted)
     })
+  }
+
+  /**
+   * Most ids are new: a synchronous provision that nothing else could refuse is started without a look, and the store
+   * finds out whether the id is taken. `again`: it has to look, nothing was written.
+   */
+  async #createUnseen(call: Call, instanceId: string, body: ProvisionRequest): Promise<InstanceOutcome | 'again'> {
+    const { platform } = call
+    const entry = this.#platforms.known(platform, undefined).plan(body.service_id, body.plan_id)
+    if (entry === undefined || this.#platforms.quotaOf(platform, entry) !== undefined) return 'again'
+    const fields = operationFields(call, entry)
+    // What is refused for what it asks may first have to be refused for whose the id is.
+    if (fields.async || !acceptable(entry, body)) return 'again'
+    const insertInstance = newInstance(call, { instanceId, body, entry })
+    const operation = this.#operations.newOperation({ ...fields, kind: 'provision', instanceId })
+    const ended = await startAndRun(this.#operations, call, { start: { operation, insertInstance }, manner: entry })
+    return ended === 'again' ? 'again' : createdOf(ended, insertInstance)
   }
 
   /** `GET /v2/service_instances/:instance_id` (spec: Fetching a Service Instance). */
@@ -200,6 +218,16 @@ export class Instances {
     if (asked === undefined && latest?.kind !== 'deprovision') requirePlan(shown, serviceId, planId)
     return refusals.instanceGone()
   }
+}
+
+function acceptable(entry: CatalogPlan, { maintenance_info: asked, parameters }: ProvisionRequest): boolean {
+  if (asked?.version !== undefined && asked.version !== entry.maintenanceVersion) return false
+  return parameters === undefined || entry.validate.create(parameters) === undefined
+}
+
+function createdOf(ended: Exclude<Started, 'again'>, made: InstanceRecord): InstanceOutcome {
+  if (ended.kind === 'accepted') return acceptedInstance(ended.operation, made)
+  return { kind: 'created', body: finishedReply(ended.finish) }
 }
 
 function acceptedInstance(operation: string, { dashboardUrl }: { dashboardUrl?: string } = {}) {

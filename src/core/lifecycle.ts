@@ -68,7 +68,8 @@ export async function startAndRun(
   if (operation.async) return { kind: 'accepted', operation: operation.operationId }
   const end = await runSync(operations, operation, {
     acceptsIncomplete: call.acceptsIncomplete && manner.pollable !== false,
-    maximumSeconds: manner.maximumPollingSeconds ?? DEFAULT_MAXIMUM_SECONDS
+    maximumSeconds: manner.maximumPollingSeconds ?? DEFAULT_MAXIMUM_SECONDS,
+    instance: start.insertInstance
   })
   return end.kind === 'accepted' ? { kind: 'accepted', operation: operation.operationId } : end
 }

@@ -29,6 +29,8 @@ export interface Stage {
 export interface Attempt {
   readonly operation: OperationRecord
   readonly claim: Claim
+  /** Where it is known without a look into the store. */
+  readonly instance?: InstanceRecord | undefined
   readonly signal: AbortSignal
   readonly log: TaskLog
   readonly meters: OperationMeters
@@ -39,7 +41,7 @@ export interface Attempt {
 /** Calls the provider for one attempt and says what its success writes. Throws what the provider throws. */
 export async function perform(stage: Stage, attempt: Attempt): Promise<Finish> {
   const { operation } = attempt
-  const instance = await stage.store.getInstance(operation.instanceId)
+  const instance = attempt.instance ?? (await stage.store.getInstance(operation.instanceId))
   if (instance === undefined) return { state: 'succeeded' }
   attempt.secrets.addState(instance.state)
   switch (operation.kind) {

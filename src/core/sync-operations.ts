@@ -3,7 +3,7 @@ import { type AttemptEnd, abortReasons, type Held, heldOf } from './attempt.ts'
 import { BrokerError, errorOf, refusals } from './errors.ts'
 import type { Operations } from './operations.ts'
 import { Unavailable } from './provider.ts'
-import type { Finish, OperationRecord } from './store.ts'
+import type { Finish, InstanceRecord, OperationRecord } from './store.ts'
 
 /** How a synchronous operation ended for its request. */
 export type SyncEnd = { kind: 'succeeded'; finish: Finish } | { kind: 'accepted' }
@@ -14,11 +14,13 @@ const CLAIM_MS = 20
 /** How long an aborted provider function may take to let go before we stop waiting for it. */
 const ABORT_GRACE_MS = 1_000
 
-/** What a platform that can poll lets an overlong request become. */
-export interface Patience {
+/** What a synchronous operation begins with, and what a platform that can poll lets an overlong request become. */
+export interface SyncTerms {
   readonly acceptsIncomplete: boolean
   /** How long the operation may last in the background, in seconds. */
   readonly maximumSeconds: number
+  /** What its start has made. */
+  readonly instance?: InstanceRecord | undefined
 }
 
 /**
@@ -26,18 +28,14 @@ export interface Patience {
  * can poll; else it is aborted and undone.
  * @throws {BrokerError} the answer, when it did not succeed
  */
-export async function runSync(
-  operations: Operations,
-  operation: OperationRecord,
-  patience: Patience
-): Promise<SyncEnd> {
-  const run = new SyncRun(operations, operation)
+export async function runSync(operations: Operations, operation: OperationRecord, terms: SyncTerms): Promise<SyncEnd> {
+  const run = new SyncRun(operations, { ...heldOf(operation), instance: terms.instance })
   const work = run.work()
   const timeUp = waitFor(operation.deadline, operations.overdue)
   const first = await Promise.race([work, timeUp.promise])
   timeUp.cancel()
   if (first !== undefined) return run.answer(first)
-  return patience.acceptsIncomplete ? run.goOn(work, patience.maximumSeconds) : run.giveUp(work)
+  return terms.acceptsIncomplete ? run.goOn(work, terms.maximumSeconds) : run.giveUp(work)
 }
 
 class SyncRun {
@@ -46,9 +44,9 @@ class SyncRun {
   #held: Held
   #background = false
 
-  constructor(operations: Operations, operation: OperationRecord) {
+  constructor(operations: Operations, held: Held) {
     this.#operations = operations
-    this.#held = heldOf(operation)
+    this.#held = held
   }
 
   /** Tries until it succeeds, is rejected, or the time is up. */
@@ -57,7 +55,8 @@ class SyncRun {
     for (let delay = FIRST_RETRY_MS, tries = 0; ; delay *= 2, tries += 1) {
       // One claim covers them all; the provider is told how often it has been asked.
       const operation = { ...this.#held.operation, attempt: this.#held.operation.attempt + tries }
-      const held = { operation, claim: this.#held.claim }
+      // An attempt that failed may have saved a state.
+      const held = { ...this.#held, operation, instance: tries === 0 ? this.#held.instance : undefined }
       const end = await this.#operations.attempts.run(held, this.#controller, () => this.#background)
       const left = this.#held.operation.deadline.getTime() - Date.now()
       if (end.kind !== 'failed' || this.#controller.signal.aborted || delay > left) return end

@@ -1,4 +1,5 @@
 import type { Claim, Finish, InstanceRecord, OperationRecord, StartResult } from '../../core/store.ts'
+import { copy } from '../copy.ts'
 import { Batcher } from './batcher.ts'
 import type { StoreContext } from './context.ts'
 import { createMany, type PlainCreate } from './create-many.ts'
@@ -22,12 +23,14 @@ const SIZE = 100
 
 /** What requests ask of the store most, each together with the others that ask for it at the same time. */
 export class Batches {
-  readonly #instances: Batcher<string, InstanceRecord | undefined>
+  readonly #context: StoreContext
+  readonly #instances: Batcher<string, InstanceRow | undefined>
   readonly #operations: Batcher<string, OperationRecord | undefined>
   readonly #creates: Batcher<PlainCreate, StartResult | 'alone'>
-  readonly #finishes: Batcher<PlainFinish, boolean | 'alone'>
+  readonly #finishes: Batcher<PlainFinish, true | 'alone'>
 
   constructor(context: StoreContext) {
+    this.#context = context
     const reading = { width: READING, size: SIZE }
     const writing = { width: WRITING, size: SIZE }
     this.#instances = new Batcher({ ...reading, work: (ids) => instancesById(context, ids) })
@@ -36,8 +39,10 @@ export class Batches {
     this.#finishes = new Batcher({ ...writing, work: (ends) => finishMany(context, ends) })
   }
 
-  instance(instanceId: string): Promise<InstanceRecord | undefined> {
-    return this.#instances.add(instanceId)
+  async instance(instanceId: string): Promise<InstanceRecord | undefined> {
+    const row = await this.#instances.add(instanceId)
+    // One that cannot be opened is the trouble of those who ask for it, and two who ask for the same have a copy each.
+    return row === undefined ? undefined : instanceFrom(copy(row), this.#context.sealer)
   }
 
   operation(operationId: string): Promise<OperationRecord | undefined> {
@@ -56,19 +61,19 @@ export class Batches {
   }
 
   /** `alone`: as for {@link create}. */
-  finish(claim: Claim, finish: Finish): Promise<boolean | 'alone'> {
+  finish(claim: Claim, finish: Finish): Promise<true | 'alone'> {
     return this.#finishes.add({ claim, finish })
   }
 }
 
-async function instancesById({ pool, tables, sealer }: StoreContext, ids: readonly string[]) {
+async function instancesById({ pool, tables }: StoreContext, ids: readonly string[]) {
   const rows = await read<InstanceRow>(
     pool,
     `SELECT ${instanceColumnNames} FROM ${tables.instances} WHERE instance_id = ANY ($1)`,
     [ids]
   )
   const byId = new Map(rows.map((row) => [row.instance_id, row]))
-  return Promise.all(ids.map((id) => present(byId.get(id), (row) => instanceFrom(row, sealer))))
+  return ids.map((id) => byId.get(id))
 }
 
 async function operationsById({ pool, tables }: StoreContext, ids: readonly string[]) {
@@ -78,9 +83,8 @@ async function operationsById({ pool, tables }: StoreContext, ids: readonly stri
     [ids]
   )
   const byId = new Map(rows.map((row) => [row.operation_id, row]))
-  return ids.map((id) => present(byId.get(id), operationFrom))
-}
-
-function present<Row, Record>(row: Row | undefined, from: (row: Row) => Record): Record | undefined {
-  return row === undefined ? undefined : from(row)
+  return ids.map((id) => {
+    const row = byId.get(id)
+    return row === undefined ? undefined : operationFrom(copy(row))
+  })
 }

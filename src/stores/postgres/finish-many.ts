@@ -1,5 +1,5 @@
 import type { Claim, Finish } from '../../core/store.ts'
-import { auditOf } from './audit.ts'
+import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { inTransaction } from './transactions.ts'
 import { isOfOne } from './trouble.ts'
@@ -19,12 +19,14 @@ export function isPlainFinish({ state, instance, binding, failure }: Finish): bo
 
 /**
  * {@link Store.finish} for several at once: one statement, which is one round trip and one commit for all of them. Each is
- * fenced on its own claim. What one of them trips over fails all: each is to be tried `alone` then.
+ * fenced on its own claim. Rows that somebody has locked are passed over: none waits for the lock of another, and no two
+ * batches for each other. What was passed over, or has lost its claim, is to be tried `alone` and finds out which; so is
+ * each when one of them trips over something, which fails all.
  */
-export async function finishMany(context: StoreContext, ends: readonly PlainFinish[]): Promise<(boolean | 'alone')[]> {
+export async function finishMany(context: StoreContext, ends: readonly PlainFinish[]): Promise<(true | 'alone')[]> {
   try {
     const ended = new Set(await end(context, ends))
-    return ends.map(({ claim }) => ended.has(claim.operationId))
+    return ends.map(({ claim }) => (ended.has(claim.operationId) ? true : 'alone'))
   } catch (error) {
     if (!isOfOne(error)) throw error
     return ends.map(() => 'alone')
@@ -34,14 +36,17 @@ export async function finishMany(context: StoreContext, ends: readonly PlainFini
 async function end({ pool, tables }: StoreContext, ends: readonly PlainFinish[]): Promise<string[]> {
   const rows = await inTransaction(pool, (sql) =>
     sql.query<{ operation_id: string }>(
-      `WITH ended AS (
-      UPDATE ${tables.operations} AS operation
-      SET state = 'succeeded', description = claim.description, failure = NULL, instance_usable = NULL,
+      `WITH mine AS (
+      SELECT claim.* FROM unnest($1::text[], $2::integer[], $3::text[]) AS claim (of_operation, of_attempt, told)
+      JOIN ${tables.operations} AS operation
+        ON operation_id = of_operation AND attempt = of_attempt AND operation.state = 'in progress'
+      JOIN ${tables.instances} AS instance USING (instance_id)
+      FOR NO KEY UPDATE OF operation, instance SKIP LOCKED
+    ), ended AS (
+      UPDATE ${tables.operations} SET state = 'succeeded', description = told, failure = NULL, instance_usable = NULL,
         update_repeatable = NULL, lease_until = NULL, finished_at = clock_timestamp()
-      FROM unnest($1::text[], $2::integer[], $3::text[]) AS claim (operation_id, attempt, description)
-      WHERE operation.operation_id = claim.operation_id AND operation.attempt = claim.attempt
-        AND operation.state = 'in progress'
-      RETURNING operation.*
+      FROM mine WHERE operation_id = of_operation
+      RETURNING ${auditedColumns}
     ), audited AS (${auditOf(tables, 'ended', 'o.state')}
     ), changed AS (
       UPDATE ${tables.instances} AS instance SET status = 'ready', updated_at = clock_timestamp()

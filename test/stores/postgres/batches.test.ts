@@ -5,6 +5,7 @@ import type { Pool } from 'pg'
 import { Unavailable } from '../../../src/core/provider.ts'
 import type { InstanceRecord, OperationRecord, Start } from '../../../src/core/store.ts'
 import { Batcher } from '../../../src/stores/postgres/batcher.ts'
+import { PostgresStore } from '../../../src/stores/postgres/index.ts'
 import { noEnqueue, provisionStart, synchronous } from '../records.ts'
 import { freshStore } from './fresh-store.ts'
 
@@ -197,3 +198,53 @@ async function waitingFor(pool: Pool, pid: number | undefined): Promise<number[]
   }
   throw new Error('nobody waits')
 }
+
+test('finish: a row that somebody has locked holds up none of the others', async (t) => {
+  const { store, meddler } = await freshStore(t)
+  const starts = ['i-0', 'i-1', 'i-2', 'i-3'].map((id) => create(id))
+  await Promise.all(starts.map((start) => store.start(start, noEnqueue)))
+  const blocker = await meddler.connect()
+  await blocker.query("BEGIN; SELECT FROM osb.service_instances WHERE instance_id = 'i-0' FOR UPDATE")
+  const [locked, ...others] = starts.map(({ operation: { operationId } }) =>
+    store.finish({ operationId, attempt: 1 }, ready)
+  )
+  try {
+    assert.deepEqual(await Promise.all(others), [true, true, true])
+    assert.equal((await store.getInstance('i-0'))?.status, 'creating')
+  } finally {
+    await blocker.query('ROLLBACK')
+    blocker.release()
+  }
+  assert.equal(await locked, true)
+  assert.equal((await store.getInstance('i-0'))?.status, 'ready')
+})
+
+test('start: replicas that create the same ids in another order do not wait for each other in a circle', async (t) => {
+  const { store, pool, sealer } = await freshStore(t)
+  const other = new PostgresStore(pool, { sealer })
+  t.after(() => other.close())
+  for (let round = 0; round < 15; round += 1) {
+    const ids = Array.from({ length: 60 }, (_, n) => `i-${round}-${n}`)
+    const [one, two] = await Promise.all([
+      Promise.all(ids.map((id) => store.start(create(id), noEnqueue))),
+      Promise.all(ids.toReversed().map((id) => other.start(create(id), noEnqueue)))
+    ])
+    assert.deepEqual(
+      two.toReversed().map((result, n) => [result, one[n]].sort()),
+      ids.map(() => ['changed', 'started'])
+    )
+  }
+})
+
+test('getInstance: one that cannot be opened is the trouble of nobody else, and each has a copy of its own', async (t) => {
+  const { store, pool } = await freshStore(t)
+  await store.start(create('i-1'), noEnqueue)
+  await store.start(create('broken'), noEnqueue)
+  await pool.query("UPDATE osb.service_instances SET state = 'no sealed text' WHERE instance_id = 'broken'")
+  const broken = assert.rejects(store.getInstance('broken'), { name: 'SealBroken' })
+  const [one, two] = await Promise.all([store.getInstance('i-1'), store.getInstance('i-1')])
+  await broken
+  assert.equal(one?.instanceId, 'i-1')
+  assert.deepEqual(one, two)
+  assert.notEqual(one?.parameters, two?.parameters)
+})
