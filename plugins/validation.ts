@@ -4,6 +4,7 @@ import { Ajv } from 'ajv'
 import type { FastifyRequest, FastifySchemaValidationError, FastifyTypeProvider } from 'fastify'
 import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
+import { OWN_SCHEMA } from '../src/core/own-schema.ts'
 import { requireStorable } from '../src/core/storable.ts'
 
 /** Types of a route come from its TypeBox schemas. */
@@ -23,8 +24,8 @@ const MAX_QUERY_PARAMETERS = 100
 export const validation = fp(
   async (app) => {
     // Bodies are never coerced: `5` is not `"5"`. A query has only strings, so `true` must become a boolean.
-    const bodies = new Ajv({ allErrors: false, strict: true })
-    const queries = new Ajv({ allErrors: false, strict: true, coerceTypes: true })
+    const bodies = new Ajv({ ...OWN_SCHEMA, allErrors: false, strict: true })
+    const queries = new Ajv({ ...OWN_SCHEMA, allErrors: false, strict: true, coerceTypes: true })
     app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'querystring' ? queries : bodies).compile(schema))
     app.removeAllContentTypeParsers()
     app.addContentTypeParser<Buffer>(
