@@ -45,8 +45,15 @@ export const validation = fp(
       throw new BrokerError(415, 'The body must not be encoded: Content-Encoding may be identity only.')
     })
     app.setSchemaErrorFormatter((errors, where) => new Error(errors.map((fault) => describe(fault, where)).join(', ')))
-    const serializers = SerializerSelector()({}, {})
-    app.setSerializerCompiler((route) => serializers({ ...route, httpStatus: route.httpStatus ?? '' }))
+    const compileSerializer = SerializerSelector()({}, {})
+    // Nearly every status of every route has the schema of errors: each schema is compiled once, not once for each of them.
+    const serializers = new Map<unknown, ReturnType<typeof compileSerializer>>()
+    app.setSerializerCompiler((route) => {
+      const known = serializers.get(route.schema)
+      const serializer = known ?? compileSerializer({ ...route, httpStatus: route.httpStatus ?? '' })
+      serializers.set(route.schema, serializer)
+      return serializer
+    })
     // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
     Reflect.apply(app.setReplySerializer, app, [undefined])
     app.addHook('preValidation', (request, _reply, done) => {
