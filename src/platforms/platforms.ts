@@ -38,9 +38,9 @@ export function platformsOfFile(what: string, content: unknown): Platforms {
  * @throws {PlatformsError} with every fault by its path
  */
 export function platformsOfOption(what: string, named: readonly { name: string; platform: unknown; at: number }[]) {
-  const isPlatform: ValidateFunction<Platform> = ajv.compile(Platform)
   const findings: Finding[] = []
   const written = named.flatMap(({ name, platform, at }) => {
+    const isPlatform: ValidateFunction<Platform> = ajv.compile(Platform)
     if (isPlatform(platform)) return [{ at: [at], name, platform }]
     findings.push(...shapeFindings(isPlatform.errors ?? []).map((found) => ({ ...found, at: [at, ...found.at] })))
     return []
