@@ -1,5 +1,5 @@
 # syntax=docker/dockerfile:1
-# The broker as one file on Node.js. To pin the base for good, resolve its digest once and give it along:
+# The broker on Node.js, without packages. To pin the base for good, resolve its digest once and give it along:
 #   docker buildx imagetools inspect node:24.21.0-trixie-slim --format '{{.Manifest.Digest}}'
 #   docker build --build-arg BASE=node:24.21.0-trixie-slim@sha256:… .
 ARG BASE=node:24.21.0-trixie-slim
@@ -24,9 +24,10 @@ FROM ${BASE} AS compile
 WORKDIR /app
 RUN mkdir compile-cache && chown 65532:65532 compile-cache
 COPY --from=build /src/dist/bundle/ ./
+COPY --chmod=0644 deploy/docker/warm-up.mjs ./
 USER 65532:65532
 ENV NODE_COMPILE_CACHE=/app/compile-cache
-RUN ["node", "/app/osb.mjs", "--help"]
+RUN ["node", "/app/warm-up.mjs"]
 
 FROM ${BASE}
 ARG VERSION=0.0.0

@@ -19,8 +19,8 @@ const cache = mkdtempSync(join(tmpdir(), 'osb-start-'))
 const forms: [name: string, file: string, size: string, env: Record<string, string>][] = [
   ['sources', 'src/cli/osb.js', 'src', {}],
   ['dist', 'dist/src/cli/osb.js', 'dist/src', {}],
-  ['bundle', 'dist/bundle/osb.mjs', 'dist/bundle/osb.mjs', {}],
-  ['bundle, compiled code kept', 'dist/bundle/osb.mjs', 'dist/bundle/osb.mjs', { NODE_COMPILE_CACHE: cache }]
+  ['bundle', 'dist/bundle/osb.mjs', 'dist/bundle/lib', {}],
+  ['bundle, compiled code kept', 'dist/bundle/osb.mjs', 'dist/bundle/lib', { NODE_COMPILE_CACHE: cache }]
 ]
 
 try {

@@ -1,8 +1,10 @@
-import { type ServerResponse, STATUS_CODES } from 'node:http'
+import type { ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
 import { BrokerError } from '../src/core/errors.ts'
 
+/** Not imported: an import reads every export of this module, and one of them loads the client of WebSockets and `fetch`. */
+const { STATUS_CODES } = process.getBuiltinModule('node:http')
 /** How long a connection that was refused is still read from: what arrives unread would reset it before the answer is read. */
 const LINGER_MS = 1_000
 

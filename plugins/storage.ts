@@ -1,19 +1,10 @@
-import fastifyPostgres from '@fastify/postgres'
 import fp from 'fastify-plugin'
 import type { Pool } from 'pg'
 import type { Runner } from '../src/core/runner.ts'
 import type { Store } from '../src/core/store.ts'
 import { InProcessRunner } from '../src/runners/in-process.ts'
-import { PgBossRunner } from '../src/runners/pg-boss.ts'
 import { MemoryStore } from '../src/stores/memory.ts'
-import {
-  asUnavailable,
-  EncryptionKeysError,
-  migrate,
-  PostgresStore,
-  parseEncryptionKeys,
-  Sealer
-} from '../src/stores/postgres/index.ts'
+import { EncryptionKeysError, parseEncryptionKeys } from '../src/stores/postgres/encryption-keys.ts'
 import { observePool } from '../src/telemetry/index.ts'
 
 declare module 'fastify' {
@@ -68,6 +59,9 @@ export const storage = fp<StorageOptions>(
           'encryptionKeys) to "kid:key" with a key made by: openssl rand -base64 32'
       )
     }
+    // Not needed for a store in memory, and much of what there is to load
+    const { asUnavailable, migrate, PostgresStore, Sealer } = await import('../src/stores/postgres/index.ts')
+    const { PgBossRunner } = await import('../src/runners/pg-boss.ts')
     const sealer = new Sealer(parseEncryptionKeys(encryptionKeys))
     let pool: Pool
     if ('pool' in option) {
@@ -78,7 +72,7 @@ export const storage = fp<StorageOptions>(
           'This app has @fastify/postgres already: give its pool with the option store: { pool: app.pg.pool }.'
         )
       }
-      await app.register(fastifyPostgres, {
+      await app.register((await import('@fastify/postgres')).default, {
         connectionString: option.connectionString,
         max: POOL_SIZE,
         connectionTimeoutMillis: CONNECT_TIMEOUT_MS,

@@ -4,6 +4,7 @@ import { Ajv } from 'ajv'
 import type { FastifyRequest, FastifySchemaValidationError, FastifyTypeProvider } from 'fastify'
 import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
+import { OWN_SCHEMA } from '../src/core/own-schema.ts'
 import { requireStorable } from '../src/core/storable.ts'
 
 /** Types of a route come from its TypeBox schemas. */
@@ -23,8 +24,8 @@ const MAX_QUERY_PARAMETERS = 100
 export const validation = fp(
   async (app) => {
     // Bodies are never coerced: `5` is not `"5"`. A query has only strings, so `true` must become a boolean.
-    const bodies = new Ajv({ allErrors: false, strict: true })
-    const queries = new Ajv({ allErrors: false, strict: true, coerceTypes: true })
+    const bodies = new Ajv({ ...OWN_SCHEMA, allErrors: false, strict: true })
+    const queries = new Ajv({ ...OWN_SCHEMA, allErrors: false, strict: true, coerceTypes: true })
     app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'querystring' ? queries : bodies).compile(schema))
     app.removeAllContentTypeParsers()
     app.addContentTypeParser<Buffer>(
@@ -44,8 +45,15 @@ export const validation = fp(
       throw new BrokerError(415, 'The body must not be encoded: Content-Encoding may be identity only.')
     })
     app.setSchemaErrorFormatter((errors, where) => new Error(errors.map((fault) => describe(fault, where)).join(', ')))
-    const serializers = SerializerSelector()({}, {})
-    app.setSerializerCompiler((route) => serializers({ ...route, httpStatus: route.httpStatus ?? '' }))
+    const compileSerializer = SerializerSelector()({}, {})
+    // Nearly every status of every route has the schema of errors: each schema is compiled once, not once for each of them.
+    const serializers = new Map<unknown, ReturnType<typeof compileSerializer>>()
+    app.setSerializerCompiler((route) => {
+      const known = serializers.get(route.schema)
+      const serializer = known ?? compileSerializer({ ...route, httpStatus: route.httpStatus ?? '' })
+      serializers.set(route.schema, serializer)
+      return serializer
+    })
     // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
     Reflect.apply(app.setReplySerializer, app, [undefined])
     app.addHook('preValidation', (request, _reply, done) => {

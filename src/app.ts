@@ -34,7 +34,7 @@ import {
   unknownNames
 } from './platforms/index.ts'
 import { exampleProvider } from './providers/example.ts'
-import { type PostgresqlProviderOptions, postgresqlProvider } from './providers/postgresql/index.ts'
+import type { PostgresqlProviderOptions } from './providers/postgresql/index.ts'
 
 /**
  * Who may come in: one platform, several, those of a file, whom a function of the host's names, or nobody is asked because
@@ -86,7 +86,7 @@ const DEFAULT_SYNC_DEADLINE_MS = 8_000
 const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options) => {
   const { syncDeadlineMs = DEFAULT_SYNC_DEADLINE_MS, deletedLastOperation = 'succeeded', auditRetentionDays } = options
   requireRetention(auditRetentionDays)
-  const providers = allProviders(options)
+  const providers = await allProviders(options)
   const catalog =
     options.catalog instanceof ReloadableCatalog ? options.catalog : new ReloadableCatalog(options.catalog)
   const current = () => catalog.current
@@ -144,10 +144,13 @@ export const openServiceBroker = fp(broker, {
   encapsulate: true
 })
 
-function allProviders(options: OpenServiceBrokerOptions): ServiceProvider[] {
+async function allProviders(options: OpenServiceBrokerOptions): Promise<ServiceProvider[]> {
   const { providers = [], postgresql, exampleDelayMs = 0 } = options
   const builtIn = [exampleProvider({ delayMs: exampleDelayMs })]
-  if (postgresql !== undefined) builtIn.push(postgresqlProvider(postgresql))
+  if (postgresql !== undefined) {
+    const { postgresqlProvider } = await import('./providers/postgresql/index.ts')
+    builtIn.push(postgresqlProvider(postgresql))
+  }
   return [...builtIn.filter(({ name }) => !providers.some((own) => own.name === name)), ...providers]
 }
 

@@ -16,7 +16,7 @@ import { type AuthOption, openServiceBroker, warnOfUnknownNames } from './app.ts
 import { ConfigError, type Environment, trustedProxies } from './config.ts'
 import { compareCatalogs, type LoadedCatalog } from './core/catalog/index.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from './embedded-postgres/index.ts'
+import type { EmbeddedPostgres } from './embedded-postgres/index.ts'
 import { type KeptCredentials, keptCredentials, keptEncryptionKeys } from './kept-secrets.ts'
 import { loggerOptions } from './log.ts'
 import { shippedCatalog } from './package-files.ts'
@@ -24,7 +24,7 @@ import { ReloadablePlatforms } from './platforms/index.ts'
 import { postgresqlOptions } from './postgresql-servers.ts'
 import { guardServer } from './server/guard.ts'
 import { connectionLimits, REQUEST_TIMEOUT_MS } from './server/limits.ts'
-import { parseEncryptionKeys } from './stores/postgres/index.ts'
+import { parseEncryptionKeys } from './stores/postgres/encryption-keys.ts'
 import { startTelemetry } from './telemetry-sdk/index.ts'
 import { TlsServers, tlsFiles } from './tls.ts'
 
@@ -218,7 +218,8 @@ async function stop({ app, postgres, stopTelemetry }: Parts): Promise<void> {
   }
 }
 
-function startPostgres(config: Environment, app: FastifyInstance): Promise<EmbeddedPostgres> {
+async function startPostgres(config: Environment, app: FastifyInstance): Promise<EmbeddedPostgres> {
+  const { startEmbeddedPostgres } = await import('./embedded-postgres/index.ts')
   return startEmbeddedPostgres({
     dataDir: join(config.BROKER_DATA_DIR, 'postgresql'),
     databases: [STATE_DATABASE],

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { mkdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { type Entry, tarGz, zip } from './archive-formats.ts'
-import { buildBundle } from './bundle.ts'
+import { buildBundle, bundleFiles } from './bundle.ts'
 
 /**
  * `npm run release:archives`: the bundle as an archive for each system, with a launcher, and their SHA-256 sums. The
@@ -17,9 +17,14 @@ const SYSTEMS = ['linux', 'macos', 'freebsd', 'windows']
 export async function makeArchives(folder: string): Promise<string[]> {
   const { name, version, engines } = JSON.parse(await readFile(join(root, 'package.json'), 'utf8'))
   await buildBundle({ folder })
+  const parts = (await bundleFiles(folder)).map(async (path) => ({
+    path,
+    content: await readFile(join(folder, path)),
+    executable: path === 'osb.mjs'
+  }))
   const from = (path: string, executable = false) => entryFrom(join(root, path), executable)
   const shared = [
-    await entryFrom(join(folder, 'osb.mjs'), true),
+    ...(await Promise.all(parts)),
     await from('README.md'),
     await from('LICENSE'),
     await entryFrom(join(folder, 'THIRD-PARTY-LICENSES.txt'), false),

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, readFile, writeFile } from 'node:fs/promises'
+import { chmod, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises'
 import { extname, join, relative } from 'node:path'
 import { brotliCompressSync, constants } from 'node:zlib'
 import { build, type Metafile, type Plugin } from 'esbuild'
@@ -6,14 +6,15 @@ import { readCatalogFile } from '../../src/core/catalog/read.ts'
 import { noticesOf } from './notices.ts'
 
 /**
- * `npm run bundle`: the program as one file that needs Node and nothing else. `--sourcemap` writes a map beside it, for
- * `node --enable-source-maps`.
+ * `npm run bundle`: the program as `osb.mjs` and the parts of it in `lib`, which need Node and nothing else. A part is
+ * loaded with what needs it: what is never asked for takes neither time nor memory. `--sourcemap` writes a map beside each,
+ * for `node --enable-source-maps`.
  */
 
 const root = join(import.meta.dirname, '../..')
 
 export interface BundleOptions {
-  /** Where `osb.mjs` and the licences of what is in it are written. */
+  /** Where `osb.mjs`, `lib` and the licences of what is in them are written. */
   readonly folder: string
   readonly sourcemap?: boolean
 }
@@ -25,14 +26,19 @@ const ABSENT = ['pg-native', 'cloudflare:sockets', 'pino-pretty']
 const BANNER = `import { createRequire as bundleRequire } from 'node:module'
 const require = bundleRequire(import.meta.url), __filename = import.meta.filename, __dirname = import.meta.dirname`
 
-/** @returns the path of the bundle */
+/** @returns the path of `osb.mjs` */
 export async function buildBundle({ folder, sourcemap = false }: BundleOptions): Promise<string> {
-  const outfile = join(folder, 'osb.mjs')
+  const program = join(folder, 'osb.mjs')
+  // Names of parts have a hash of what is in them: those of another time would stay.
+  await rm(join(folder, 'lib'), { recursive: true, force: true })
   const { metafile } = await build({
     absWorkingDir: root,
-    entryPoints: ['src/cli/osb.js'],
-    outfile,
+    entryPoints: { osb: 'src/cli/osb.js' },
+    outdir: folder,
+    outExtension: { '.js': '.mjs' },
+    chunkNames: 'lib/[name]-[hash]',
     bundle: true,
+    splitting: true,
     platform: 'node',
     format: 'esm',
     target: 'node22',
@@ -49,9 +55,15 @@ export async function buildBundle({ folder, sourcemap = false }: BundleOptions):
     metafile: true,
     logLevel: 'warning'
   })
-  await chmod(outfile, 0o755)
+  await chmod(program, 0o755)
   await writeFile(join(folder, 'THIRD-PARTY-LICENSES.txt'), await noticesOf(packagesIn(metafile), root))
-  return outfile
+  return program
+}
+
+/** Paths of all that the bundle consists of, from the folder that it was built in. */
+export async function bundleFiles(folder: string): Promise<string[]> {
+  const parts = await readdir(join(folder, 'lib'))
+  return ['osb.mjs', ...parts.toSorted().map((name) => `lib/${name}`)]
 }
 
 /** Folders of the packages that anything in the bundle comes from. */
@@ -147,6 +159,7 @@ if (process.argv[1] === import.meta.filename) {
   const folder = join(root, 'dist/bundle')
   await mkdir(folder, { recursive: true })
   const path = await buildBundle({ folder, sourcemap: process.argv.includes('--sourcemap') })
-  const { length } = await readFile(path)
-  console.log(`${relative(process.cwd(), path)}  ${(length / 1e6).toFixed(2)} MB`)
+  const parts = (await bundleFiles(folder)).map(async (name) => (await stat(join(folder, name))).size)
+  const bytes = (await Promise.all(parts)).reduce((sum, size) => sum + size, 0)
+  console.log(`${relative(process.cwd(), path)} and lib  ${(bytes / 1e6).toFixed(2)} MB`)
 }

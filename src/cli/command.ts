@@ -29,6 +29,11 @@ export class UsageError extends Error {
   override readonly name = 'UsageError'
 }
 
+/** Ctrl-C. */
+export class Interrupted extends Error {
+  override readonly name = 'Interrupted'
+}
+
 /** Parses and runs one command; prints its help instead when that is asked for. */
 export async function runCommand(name: string, command: Command, args: readonly string[]): Promise<void> {
   const { options = {}, words = { min: 0, max: 0 } } = command

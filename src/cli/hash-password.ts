@@ -2,8 +2,7 @@ import { createInterface, type Interface } from 'node:readline'
 import { Writable } from 'node:stream'
 import { text } from 'node:stream/consumers'
 import { hashPassword } from '../platforms/index.ts'
-import { Interrupted } from './client/following.ts'
-import { type Command, UsageError } from './command.ts'
+import { type Command, Interrupted, UsageError } from './command.ts'
 
 /** `osb hash-password`: what the file of platforms keeps in place of a password. */
 export const hashPasswordCommand: Command = {

@@ -1,52 +1,32 @@
 import { CatalogUnavailable } from '../client/catalog.ts'
 import { BrokerUnreachable, OperationFailed, OperationTimeout, OsbError, UnexpectedAnswer } from '../client/errors.ts'
 import { ConfigError } from '../config.ts'
-import { CatalogError } from '../core/catalog/index.ts'
+import { CatalogError } from '../core/catalog/faults.ts'
 import { Unavailable } from '../core/provider.ts'
-import { EmbeddedPostgresError } from '../embedded-postgres/index.ts'
-import { PlatformsError } from '../platforms/index.ts'
-import { EncryptionKeysError } from '../stores/postgres/index.ts'
-import { auditCommand } from './audit.ts'
-import { bindCommand, getCommand, unbindCommand } from './client/bindings.ts'
-import { catalogCommand } from './client/catalog.ts'
-import { Interrupted } from './client/following.ts'
-import { deprovisionCommand, provisionCommand, updateCommand } from './client/instances.ts'
-import { pollCommand } from './client/poll.ts'
-import { type Command, runCommand, UsageError } from './command.ts'
-import { conformanceCommand } from './conformance.ts'
-import { hashPasswordCommand } from './hash-password.ts'
-import { lintCommand } from './lint.ts'
-import { migrateCommand } from './migrate.ts'
-import { postgresqlCommand } from './postgresql.ts'
-import { rekeyCommand } from './rekey.ts'
-import { serveCommand } from './serve.ts'
+import { EmbeddedPostgresError } from '../embedded-postgres/errors.ts'
+import { PlatformsError } from '../platforms/mistake.ts'
+import { EncryptionKeysError } from '../stores/postgres/encryption-keys.ts'
+import { type Command, Interrupted, runCommand, UsageError } from './command.ts'
 
-const commands: Record<string, Command> = {
-  serve: serveCommand,
-  migrate: migrateCommand,
-  rekey: rekeyCommand,
-  audit: auditCommand,
-  postgresql: postgresqlCommand,
-  'hash-password': hashPasswordCommand,
-  lint: lintCommand,
-  conformance: conformanceCommand,
-  catalog: catalogCommand,
-  provision: provisionCommand,
-  update: updateCommand,
-  get: getCommand,
-  bind: bindCommand,
-  unbind: unbindCommand,
-  deprovision: deprovisionCommand,
-  poll: pollCommand
+/** Each is loaded when it is run: no command has to wait for what another one needs. */
+const commands: Record<string, () => Promise<Command>> = {
+  serve: async () => (await import('./serve.ts')).serveCommand,
+  migrate: async () => (await import('./migrate.ts')).migrateCommand,
+  rekey: async () => (await import('./rekey.ts')).rekeyCommand,
+  audit: async () => (await import('./audit.ts')).auditCommand,
+  postgresql: async () => (await import('./postgresql.ts')).postgresqlCommand,
+  'hash-password': async () => (await import('./hash-password.ts')).hashPasswordCommand,
+  lint: async () => (await import('./lint.ts')).lintCommand,
+  conformance: async () => (await import('./conformance.ts')).conformanceCommand,
+  catalog: async () => (await import('./client/catalog.ts')).catalogCommand,
+  provision: async () => (await import('./client/instances.ts')).provisionCommand,
+  update: async () => (await import('./client/instances.ts')).updateCommand,
+  get: async () => (await import('./client/bindings.ts')).getCommand,
+  bind: async () => (await import('./client/bindings.ts')).bindCommand,
+  unbind: async () => (await import('./client/bindings.ts')).unbindCommand,
+  deprovision: async () => (await import('./client/instances.ts')).deprovisionCommand,
+  poll: async () => (await import('./client/poll.ts')).pollCommand
 }
-
-const usage = [
-  'usage: osb COMMAND',
-  '',
-  ...Object.entries(commands).map(([name, { summary }]) => `  ${name.padEnd(14)} ${summary}`),
-  '',
-  'osb COMMAND --help says more.'
-].join('\n')
 
 /** Errors that say all there is to say; of any other the stack is printed. */
 const PLAIN_ERRORS = [
@@ -69,11 +49,18 @@ const PLAIN_ERRORS = [
 try {
   const [name = '', ...args] = process.argv.slice(2)
   const command = Object.hasOwn(commands, name) ? commands[name] : undefined
-  if (name === '--help' || name === '-h') process.stdout.write(`${usage}\n`)
-  else if (command === undefined) throw new UsageError(usage)
-  else await runCommand(name, command, args)
+  if (name === '--help' || name === '-h') process.stdout.write(`${await usage()}\n`)
+  else if (command === undefined) throw new UsageError(await usage())
+  else await runCommand(name, await command(), args)
 } catch (error) {
   fail(textOf(error))
+}
+
+async function usage(): Promise<string> {
+  const lines = Object.entries(commands).map(
+    async ([name, command]) => `  ${name.padEnd(14)} ${(await command()).summary}`
+  )
+  return ['usage: osb COMMAND', '', ...(await Promise.all(lines)), '', 'osb COMMAND --help says more.'].join('\n')
 }
 
 function isUsageError(error: unknown): boolean {

@@ -1,7 +1,8 @@
-import { Ajv, type ErrorObject } from 'ajv'
+import { Ajv, type ErrorObject, type ValidateFunction } from 'ajv'
 import type { Catalog } from '../../schemas/catalog.ts'
 import { explain } from '../core/catalog/explain.ts'
 import { type Fault, type Finding, writePlace } from '../core/catalog/faults.ts'
+import { OWN_SCHEMA } from '../core/own-schema.ts'
 import type { PlatformRules } from '../core/platform-rules.ts'
 import { PlatformsError } from './mistake.ts'
 import { Platform, PlatformsFile } from './schema.ts'
@@ -13,9 +14,8 @@ export interface Platforms extends WaysIn {
   readonly rules: ReadonlyMap<string, PlatformRules>
 }
 
-const ajv = new Ajv({ allErrors: true, verbose: true })
-const isPlatform = ajv.compile<Platform>(Platform)
-const isPlatformsFile = ajv.compile<PlatformsFile>(PlatformsFile)
+/** Compiles a schema when it is first needed, and keeps it: a broker has a file of platforms or options, not both. */
+const ajv = new Ajv({ ...OWN_SCHEMA, allErrors: true, verbose: true })
 
 /**
  * Checks and reads what a file of platforms says.
@@ -23,6 +23,7 @@ const isPlatformsFile = ajv.compile<PlatformsFile>(PlatformsFile)
  * @throws {PlatformsError} with every fault by its path
  */
 export function platformsOfFile(what: string, content: unknown): Platforms {
+  const isPlatformsFile: ValidateFunction<PlatformsFile> = ajv.compile(PlatformsFile)
   if (!isPlatformsFile(content)) throw refusal(what, shapeFindings(isPlatformsFile.errors ?? []))
   const written = Object.entries(content.platforms).map(([name, platform]) => ({
     at: ['platforms', name],
@@ -39,6 +40,7 @@ export function platformsOfFile(what: string, content: unknown): Platforms {
 export function platformsOfOption(what: string, named: readonly { name: string; platform: unknown; at: number }[]) {
   const findings: Finding[] = []
   const written = named.flatMap(({ name, platform, at }) => {
+    const isPlatform: ValidateFunction<Platform> = ajv.compile(Platform)
     if (isPlatform(platform)) return [{ at: [at], name, platform }]
     findings.push(...shapeFindings(isPlatform.errors ?? []).map((found) => ({ ...found, at: [at, ...found.at] })))
     return []

@@ -7,11 +7,12 @@ import { test } from 'node:test'
 import { crc32, inflateRawSync } from 'node:zlib'
 import { tarGz, zip } from '../../deploy/build/archive-formats.ts'
 import { makeArchives } from '../../deploy/build/archives.ts'
+import { bundleFiles } from '../../deploy/build/bundle.ts'
 import { plainEnvironment, temporaryFolder } from '../server/broker-process.ts'
 import { run } from './program.ts'
 
 const { version } = JSON.parse(readFileSync(join(import.meta.dirname, '../../package.json'), 'utf8'))
-const shared = ['LICENSE', 'README.md', 'THIRD-PARTY-LICENSES.txt', 'osb.mjs', 'package.json']
+const shared = ['LICENSE', 'README.md', 'THIRD-PARTY-LICENSES.txt', 'lib', 'osb.mjs', 'package.json']
 
 test('npm run release:archives: an archive for each system, the sums, and a launcher that starts', async (t) => {
   const folder = temporaryFolder(t)
@@ -38,7 +39,10 @@ test('npm run release:archives: an archive for each system, the sums, and a laun
   for (const name of [...unix, windows]) {
     const launcher = name === windows ? 'osb.cmd' : 'osb'
     assert.deepEqual(readdirSync(join(folder, name)).toSorted(), [...shared, launcher].toSorted())
-    assert.ok(readFileSync(join(folder, name, 'osb.mjs')).equals(readFileSync(join(folder, 'osb.mjs'))))
+    assert.deepEqual(readdirSync(join(folder, name, 'lib')).toSorted(), readdirSync(join(folder, 'lib')).toSorted())
+    for (const file of await bundleFiles(folder)) {
+      assert.ok(readFileSync(join(folder, name, file)).equals(readFileSync(join(folder, file))), file)
+    }
   }
   assert.doesNotMatch(readFileSync(join(folder, windows, 'osb.cmd'), 'utf8'), /[^\r]\n/)
 

@@ -32,7 +32,7 @@ function bundled(t: TestContext) {
 
 test('bundle: alone in a folder it helps, checks a catalog, migrates, serves the whole life of a database, and stops', async (t) => {
   const { folder, osb, serve } = bundled(t)
-  assert.deepEqual(readdirSync(folder).toSorted(), ['THIRD-PARTY-LICENSES.txt', 'osb.mjs'])
+  assert.deepEqual(readdirSync(folder).toSorted(), ['THIRD-PARTY-LICENSES.txt', 'lib', 'osb.mjs'])
 
   const help = await osb(['--help'])
   assert.equal(help.code, 0)

@@ -1,7 +1,7 @@
 import yoctoSpinner from 'yocto-spinner'
 import type { Answer, OsbClient, ResourceIds } from '../../client/client.ts'
 import { type WaitOptions, waitForOperation } from '../../client/wait.ts'
-import type { Arguments, Command } from '../command.ts'
+import { type Arguments, type Command, Interrupted } from '../command.ts'
 import { sameUrl } from './session.ts'
 
 /** Options of the commands that start operations. */
@@ -66,11 +66,6 @@ export async function waitAloud(
   } finally {
     process.off('SIGINT', interrupt)
   }
-}
-
-/** Ctrl-C. */
-export class Interrupted extends Error {
-  override readonly name = 'Interrupted'
 }
 
 function pollArguments({ instanceId, bindingId }: ResourceIds, { operation }: WaitOptions): string {

@@ -1,7 +1,9 @@
+import { Kind } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { Ajv, type ValidateFunction } from 'ajv'
 import formats from 'ajv-formats'
 import type { JsonObject } from '../../../schemas/common.ts'
+import { OWN_SCHEMA } from '../own-schema.ts'
 import type { ServiceProvider } from '../provider.ts'
 import { explain } from './explain.ts'
 import { type Finding, isJsonObject } from './faults.ts'
@@ -67,7 +69,7 @@ const validators = new WeakMap<ServiceProvider['options'], ValidateFunction>()
 export function optionsValidator({ options }: ServiceProvider): ValidateFunction {
   const known = validators.get(options)
   if (known !== undefined) return known
-  const validate = formats.default(newOptionsAjv()).compile(options)
+  const validate = formats.default(newOptionsAjv(options)).compile(options)
   validators.set(options, validate)
   return validate
 }
@@ -87,8 +89,10 @@ export function optionsChecker(provider: ServiceProvider): (plan: PlanOutline) =
   }
 }
 
-function newOptionsAjv(): Ajv {
-  return new Ajv({ useDefaults: true, allErrors: true, verbose: true, strict: false, logger: false })
+/** What TypeBox has built is a schema; what it was only given is held to the metaschema, which takes time to compile. */
+function newOptionsAjv(options: ServiceProvider['options']): Ajv {
+  const known = Kind in options && options[Kind] !== 'Unsafe' ? OWN_SCHEMA : {}
+  return new Ajv({ ...known, useDefaults: true, allErrors: true, verbose: true, strict: false, logger: false })
 }
 
 function inability(plan: PlanOutline, flag: string, reason: string): Finding {

@@ -1,5 +1,6 @@
 import { Ajv, type ValidateFunction } from 'ajv'
 import { CatalogSource } from '../../../schemas/catalog.ts'
+import { OWN_SCHEMA } from '../own-schema.ts'
 import { explain } from './explain.ts'
 import { type Finding, isJsonObject, type Place, toFault } from './faults.ts'
 import { objectAt, type ServiceOutline, textAt } from './outline.ts'
@@ -12,7 +13,7 @@ let shape: ValidateFunction<CatalogSource> | undefined
 
 /** Whether a catalog has the shape of the specification; compiled when first used. */
 export function isCatalogSource(catalog: unknown): catalog is CatalogSource {
-  shape ??= new Ajv({ allErrors: true, verbose: true, strict: false }).compile<CatalogSource>(CatalogSource)
+  shape ??= new Ajv({ ...OWN_SCHEMA, allErrors: true, verbose: true, strict: false }).compile(CatalogSource)
   return shape(catalog)
 }
 

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg'
+import { EncryptionKeysError } from './encryption-keys.ts'
 import type { Tables } from './schema.ts'
-import { EncryptionKeysError, type Purpose, SealBroken, type Sealer } from './sealing.ts'
+import { type Purpose, SealBroken, type Sealer } from './sealing.ts'
 import { read } from './transactions.ts'
 
 /** Where sealed texts are, and what opens them. */

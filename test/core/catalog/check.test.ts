@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { Type } from '@sinclair/typebox'
 import { checkCatalog } from '../../../src/core/catalog/index.ts'
 import { able, catalogWith, choice, errorsOf, goodCatalog, plain } from './helper.ts'
 
@@ -373,6 +374,12 @@ test('check catalog: no provider and no default says what to set', () => {
     }
   ])
   assert.deepEqual(checkCatalog(catalog, choice).errors, [])
+})
+
+test('check catalog: options that TypeBox has not made are held to the metaschema', () => {
+  const written = Type.Unsafe({ type: 'object', minProperties: -1 })
+  const providers = [{ ...able, options: written }, plain]
+  assert.throws(() => checkCatalog(goodCatalog(), { ...choice, providers }), /schema is invalid: .*minProperties/)
 })
 
 test('check catalog: an unknown default provider is named as the default', () => {
