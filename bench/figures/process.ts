@@ -27,6 +27,12 @@ async function prepareBundle(stage: Stage, env: Record<string, string> = {}): Pr
   return kept
 }
 
+/**
+ * What Node takes in a container of 256 MiB, which is the limit of the chart and of the manifests. Without any limit it lets
+ * new objects have 192 MB on a large machine before it collects, which says nothing of the program.
+ */
+const CONTAINER = '--max-old-space-size=256 --max-semi-space-size=1'
+
 /** How long a process is left alone before it counts as idle. */
 const settle = ({ pace }: Stage) => sleep(pace.short ? 500 : 2_000)
 
@@ -51,7 +57,7 @@ export const processFigures: readonly Figure[] = [
     title: 'memory when idle',
     baseline: 'a bare Node process that does nothing',
     goal: { atMost: 2.2 },
-    expected: 2.67,
+    expected: 2.12,
     async prepare(stage) {
       const env = await prepareBundle(stage)
       return { unit: 'MB', ours: () => memory(stage, { env }), baseline: () => bareMemory(stage) }
@@ -59,15 +65,19 @@ export const processFigures: readonly Figure[] = [
   },
   {
     name: 'memory-used',
-    title: 'memory after 100,000 requests of mixed load, state in PostgreSQL',
+    title: 'memory after 100,000 requests of mixed load, state in PostgreSQL, with the heap of a container of 256 MiB',
     baseline: 'a bare Node process that does nothing',
     goal: { atMost: 3 },
-    expected: 7.7,
+    expected: 2.8,
     slow: true,
     async prepare(stage) {
       // In memory it would be the operations that are kept for a week, and no figure of the program's
       const url = await stage.database('bench')
-      const env = await prepareBundle(stage, { BROKER_STORAGE: 'postgres', DATABASE_URL: url })
+      const env = await prepareBundle(stage, {
+        BROKER_STORAGE: 'postgres',
+        DATABASE_URL: url,
+        NODE_OPTIONS: CONTAINER
+      })
       return { unit: 'MB', ours: () => memory(stage, { env, requests: 100_000 }), baseline: () => bareMemory(stage) }
     }
   }
