@@ -1,6 +1,6 @@
 import { SerializerSelector } from '@fastify/fast-json-stringify-compiler'
 import type { Static, TSchema } from '@sinclair/typebox'
-import { Ajv } from 'ajv'
+import { Ajv, type ValidateFunction } from 'ajv'
 import type { FastifyRequest, FastifySchemaValidationError, FastifyTypeProvider } from 'fastify'
 import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
@@ -26,7 +26,9 @@ export const validation = fp(
     // Bodies are never coerced: `5` is not `"5"`. A query has only strings, so `true` must become a boolean.
     const bodies = new Ajv({ ...OWN_SCHEMA, allErrors: false, strict: true })
     const queries = new Ajv({ ...OWN_SCHEMA, allErrors: false, strict: true, coerceTypes: true })
-    app.setValidatorCompiler(({ schema, httpPart }) => (httpPart === 'querystring' ? queries : bodies).compile(schema))
+    app.setValidatorCompiler(({ schema, httpPart }) =>
+      lateValidator(() => (httpPart === 'querystring' ? queries : bodies).compile(schema))
+    )
     app.removeAllContentTypeParsers()
     app.addContentTypeParser<Buffer>(
       '*',
@@ -48,11 +50,11 @@ export const validation = fp(
     const compileSerializer = SerializerSelector()({}, {})
     // Nearly every status of every route has the schema of errors: each schema is compiled once, not once for each of them.
     const serializers = new Map<unknown, ReturnType<typeof compileSerializer>>()
-    app.setSerializerCompiler((route) => {
+    app.setSerializerCompiler((route) => (body) => {
       const known = serializers.get(route.schema)
       const serializer = known ?? compileSerializer({ ...route, httpStatus: route.httpStatus ?? '' })
-      serializers.set(route.schema, serializer)
-      return serializer
+      if (known === undefined) serializers.set(route.schema, serializer)
+      return serializer(body)
     })
     // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
     Reflect.apply(app.setReplySerializer, app, [undefined])
@@ -65,6 +67,22 @@ export const validation = fp(
   },
   { name: 'osb-validation', fastify: '5.x' }
 )
+
+/**
+ * Compiled with the first request that needs it. Compiling all of them takes a good part of a start, and that they can be
+ * compiled is for tests to show, not for each start.
+ */
+function lateValidator(compile: () => ValidateFunction) {
+  let compiled: ValidateFunction | undefined
+  const validate = (data: unknown) => {
+    compiled ??= compile()
+    const isValid = compiled(data)
+    validate.errors = compiled.errors ?? null
+    return isValid
+  }
+  validate.errors = null as FastifySchemaValidationError[] | null
+  return validate
+}
 
 /** Without a content type the body is tried as JSON; any other is 400, not 415 (spec: Content Type). */
 function requireJsonType(type: string | undefined): void {
