@@ -10,6 +10,12 @@ export interface PlainFinish {
   readonly finish: Finish
 }
 
+/**
+ * By no index: that of unfinished operations looks short to the planner, and has what has just ended in it until it is
+ * vacuumed, so that a batch would read all of that instead of its own rows.
+ */
+const UNFINISHED = "coalesce(operation.state, '') = 'in progress'"
+
 const READY = JSON.stringify({ status: 'ready' })
 
 /** A provision that succeeded, and whose provider has nothing to keep. */
@@ -39,7 +45,7 @@ async function end({ pool, tables }: StoreContext, ends: readonly PlainFinish[])
       `WITH mine AS (
       SELECT claim.* FROM unnest($1::text[], $2::integer[], $3::text[]) AS claim (of_operation, of_attempt, told)
       JOIN ${tables.operations} AS operation
-        ON operation_id = of_operation AND attempt = of_attempt AND operation.state = 'in progress'
+        ON operation_id = of_operation AND attempt = of_attempt AND ${UNFINISHED}
       JOIN ${tables.instances} AS instance USING (instance_id)
       FOR NO KEY UPDATE OF operation, instance SKIP LOCKED
     ), ended AS (
