@@ -138,6 +138,7 @@ export class Operations {
     const { kind, halts, async: inBackground } = start.operation
     // The request executes a synchronous operation itself.
     const result = await store.start(start, inBackground ? runner.enqueue : async () => {})
+    if (result === 'started' && inBackground) runner.wake()
     if (result === 'started' && halts !== undefined) this.attempts.meters.halted(kind)
     return result
   }

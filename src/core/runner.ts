@@ -24,6 +24,8 @@ export interface Sweep {
 export interface Runner {
   /** Hands over an operation in the transaction that writes it. */
   readonly enqueue: Enqueue
+  /** To be called when what was enqueued is committed: looks for it at once. */
+  wake(): void
   /** Begins to execute what is enqueued, what was left unfinished before included, and to sweep. */
   start(execute: Execute, sweeps: readonly Sweep[]): Promise<void>
   /** Takes no more work, aborts what runs and waits until it has let go. Requests may still enqueue. */

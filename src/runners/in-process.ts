@@ -29,6 +29,9 @@ export class InProcessRunner implements Runner {
     else this.#begin(operationId, this.#execute)
   }
 
+  /** It knows already. */
+  wake(): void {}
+
   async start(execute: Execute, sweeps: readonly Sweep[]): Promise<void> {
     this.#sweepers = sweeps.map(({ name, every, run }) => {
       let running = false

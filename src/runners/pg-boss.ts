@@ -28,9 +28,9 @@ const HEARTBEAT_SECONDS = 10
 /** The sweep of leases is quicker to see a dead worker; pg-boss must see it all the same, for its job. */
 const SUPERVISE_SECONDS = 10
 const STANDBY_SECONDS = 15
-/** How often an unlistened queue is looked at: retries and takeovers send no notification. */
+/** How often one worker of each replica looks for jobs: retries, and what other replicas were given and have no hand for. */
 const POLL_SECONDS = 1
-/** All workers but the first are woken, by a notification or by a busy neighbour. */
+/** All workers but the first are woken, by what this replica was given or by a busy neighbour. */
 const IDLE_POLL_SECONDS = 30
 const SWEEP_POLL_SECONDS = 30
 const SCHEDULES = { minute: '* * * * *', hour: '17 * * * *' } as const
@@ -47,6 +47,10 @@ const CONNECT_TIMEOUT_MS = 3_000
  * Executes operations through pg-boss: a job is inserted in the transaction that writes its operation, several replicas
  * work side by side, and the job of a dead one is taken over. The job only says that there is something to do; what,
  * and whether still, the `operations` row says.
+ *
+ * Nobody is told of a job by NOTIFY: PostgreSQL lets transactions that notify commit one after the other, each with its wait
+ * for the disk, so that a few hundred a second would be all that replicas together could accept. The replica that was given
+ * the work looks for it as soon as it is committed, the others once a second.
  */
 export class PgBossRunner implements Runner {
   readonly #boss: PgBoss
@@ -55,6 +59,7 @@ export class PgBossRunner implements Runner {
   readonly #explain: (error: unknown) => unknown
   readonly #stopping = new AbortController()
   #workers: string[] = []
+  readonly #busy = new Set<number>()
   #started = false
 
   constructor({ connection, schema = 'osb_jobs', concurrency = 8, explain, log }: PgBossRunnerOptions) {
@@ -68,7 +73,6 @@ export class PgBossRunner implements Runner {
       max: 4,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       application_name: 'osb-jobs',
-      useListenNotify: true,
       superviseIntervalSeconds: SUPERVISE_SECONDS,
       monitorIntervalSeconds: SUPERVISE_SECONDS,
       maintenanceIntervalSeconds: 600,
@@ -102,16 +106,25 @@ export class PgBossRunner implements Runner {
     }
   }
 
+  wake(): void {
+    const idle = this.#workers.findIndex((_, index) => !this.#busy.has(index))
+    if (idle >= 0) this.#wake(idle)
+  }
+
   async #addWorker(index: number, execute: Execute): Promise<void> {
     const options = {
-      pollingIntervalSeconds: POLL_SECONDS,
-      notifyPollingIntervalSeconds: index === 0 ? POLL_SECONDS : IDLE_POLL_SECONDS,
+      pollingIntervalSeconds: index === 0 ? POLL_SECONDS : IDLE_POLL_SECONDS,
       heartbeatRefreshSeconds: HEARTBEAT_SECONDS / 3
     }
     const worker = await this.#boss.work<OperationJob>(QUEUE, options, async (jobs) => {
-      this.#wake(index + 1)
-      for (const job of jobs) await this.#work(job, execute)
-      this.#wake(index)
+      this.#busy.add(index)
+      this.wake()
+      try {
+        for (const job of jobs) await this.#work(job, execute)
+      } finally {
+        this.#busy.delete(index)
+        this.#wake(index)
+      }
     })
     this.#workers.push(worker)
   }
@@ -145,7 +158,6 @@ export class PgBossRunner implements Runner {
   async #createQueue(): Promise<void> {
     const options = {
       policy: 'singleton',
-      notify: true,
       heartbeatSeconds: HEARTBEAT_SECONDS,
       expireInSeconds: EXPIRE_SECONDS,
       // The operation's own deadline ends it, not a count of attempts.
@@ -155,7 +167,9 @@ export class PgBossRunner implements Runner {
       retryDelayMax: backoff.maximumSeconds,
       deleteAfterSeconds: 600
     }
-    if ((await this.#boss.getQueue(QUEUE)) === null) await this.#boss.createQueue(QUEUE, options)
+    const queue = await this.#boss.getQueue(QUEUE)
+    if (queue === null) await this.#boss.createQueue(QUEUE, options)
+    else if (queue.notify) await this.#boss.updateQueue(QUEUE, { notify: false })
   }
 
   /** Resolves when the job is done; throws to have pg-boss bring it again after its backoff. */
@@ -187,9 +201,9 @@ export class PgBossRunner implements Runner {
     if (id === null) this.#log.warn({ operation: operationId }, 'the job queue took no job for an operation')
   }
 
-  /** A worker that has found a job lets its neighbour look for the next, and looks again itself when it is done. */
+  /** A worker that has found a job lets an idle one look for the next, and looks again itself when it is done. */
   #wake(index: number): void {
-    const worker = this.#workers[index % this.#concurrency]
+    const worker = this.#workers[index]
     if (worker !== undefined) this.#boss.notifyWorker(worker)
   }
 }

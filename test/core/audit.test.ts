@@ -55,6 +55,7 @@ class StandingRunner implements Runner {
   start: Runner['start'] = async (_execute, sweeps) => {
     this.sweeps = sweeps
   }
+  wake() {}
   stop = async () => {}
   close = async () => {}
 }

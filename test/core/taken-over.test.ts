@@ -8,7 +8,13 @@ import { gate, ScriptedProvider, until } from '../helper/scripted-provider.ts'
 import { provisionStart } from '../stores/records.ts'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
-const idle = { enqueue: async () => {}, start: async () => {}, stop: async () => {}, close: async () => {} }
+const idle = {
+  wake: () => {},
+  enqueue: async () => {},
+  start: async () => {},
+  stop: async () => {},
+  close: async () => {}
+}
 
 test('execute: a worker that was taken over keeps its job until the operation has ended', async () => {
   const work = gate()

@@ -96,6 +96,32 @@ test('PgBossRunner: what a stopping one hands back, another takes at once', asyn
   forget(one)
 })
 
+test('PgBossRunner: what a woken one was given it executes at once, and nobody is notified', async (t) => {
+  const { runner, enqueue, pool } = await scene(t)
+  const executed: string[] = []
+  const gate = Promise.withResolvers<void>()
+  const one = runner()
+  await one.start(async (operationId) => {
+    executed.push(operationId)
+    if (executed.length <= 7) await gate.promise
+    return 'done'
+  }, [])
+  const given: string[] = []
+  const began = Date.now()
+  // Seven of the eight workers have more to do than this test lasts.
+  for (let index = 0; index < 20; index += 1) {
+    given.push(await enqueue(one, 'COMMIT'))
+    one.wake()
+    await until(`the execution of ${index}`, () => executed.length === index + 1)
+  }
+  // One look a second would take longer for half of them
+  assert.ok(Date.now() - began < 8_000, `it took ${Date.now() - began} ms`)
+  assert.deepEqual(executed, given)
+  gate.resolve()
+  const { rows } = await pool.query('SELECT name FROM osb_jobs.queue WHERE notify')
+  assert.deepEqual(rows, [])
+})
+
 test('PgBossRunner: before its start, and without its database, it is unavailable', async (t) => {
   const { runner } = await scene(t)
   await assert.rejects(runner().enqueue(operationRecord('provision'), {}), Unavailable)
