@@ -2,7 +2,7 @@ import type { Claim, Finish, InstanceRecord, OperationRecord, StartResult } from
 import { copy } from '../copy.ts'
 import { Batcher } from './batcher.ts'
 import type { StoreContext } from './context.ts'
-import { createMany, type PlainCreate } from './create-many.ts'
+import { createMany, type EnqueuedCreate } from './create-many.ts'
 import { finishMany, type PlainFinish } from './finish-many.ts'
 import {
   type InstanceRow,
@@ -26,7 +26,7 @@ export class Batches {
   readonly #context: StoreContext
   readonly #instances: Batcher<string, InstanceRow | undefined>
   readonly #operations: Batcher<string, OperationRecord | undefined>
-  readonly #creates: Batcher<PlainCreate, StartResult | 'alone'>
+  readonly #creates: Batcher<EnqueuedCreate, StartResult | 'alone'>
   readonly #finishes: Batcher<PlainFinish, true | 'alone'>
 
   constructor(context: StoreContext) {
@@ -35,7 +35,7 @@ export class Batches {
     const writing = { width: WRITING, size: SIZE }
     this.#instances = new Batcher({ ...reading, work: (ids) => instancesById(context, ids) })
     this.#operations = new Batcher({ ...reading, work: (ids) => operationsById(context, ids) })
-    this.#creates = new Batcher({ ...writing, work: (starts) => createMany(context, starts) })
+    this.#creates = new Batcher({ ...writing, work: (creates) => createMany(context, creates) })
     this.#finishes = new Batcher({ ...writing, work: (ends) => finishMany(context, ends) })
   }
 
@@ -56,8 +56,8 @@ export class Batches {
   }
 
   /** `alone`: nothing was written, and it has to be tried by itself. */
-  create(start: PlainCreate): Promise<StartResult | 'alone'> {
-    return this.#creates.add(start)
+  create(create: EnqueuedCreate): Promise<StartResult | 'alone'> {
+    return this.#creates.add(create)
   }
 
   /** `alone`: as for {@link create}. */

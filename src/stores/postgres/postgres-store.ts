@@ -139,7 +139,7 @@ export class PostgresStore implements Store {
   }
 
   async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
-    const result = isPlainCreate(start) ? await this.#batches.create(start) : 'alone'
+    const result = isPlainCreate(start) ? await this.#batches.create({ start, enqueue }) : 'alone'
     return result === 'alone' ? startOperation(this.#context, start, enqueue) : result
   }
 

@@ -3,7 +3,7 @@ import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pool } from 'pg'
 import { Unavailable } from '../../../src/core/provider.ts'
-import type { InstanceRecord, OperationRecord, Start } from '../../../src/core/store.ts'
+import type { Enqueue, InstanceRecord, OperationRecord, Start } from '../../../src/core/store.ts'
 import { Batcher } from '../../../src/stores/postgres/batcher.ts'
 import { PostgresStore } from '../../../src/stores/postgres/index.ts'
 import { noEnqueue, provisionStart, synchronous } from '../records.ts'
@@ -70,6 +70,37 @@ test('start, finish: many synchronous creates at once are each as one alone woul
     { phase: 'succeeded', count: 48, operations: 48, named: true }
   ])
 })
+
+test('start: asynchronous creates at once are handed over in the transaction that writes them, and have no lease', async (t) => {
+  const { store, pool } = await freshStore(t)
+  await pool.query('CREATE TABLE given (operation_id text)')
+  const give: Enqueue = async ({ operationId }, transaction) => {
+    if (!isSql(transaction)) throw new Error('no transaction was given')
+    await transaction.executeSql('INSERT INTO given VALUES ($1)', [operationId])
+  }
+  const starts = Array.from({ length: 12 }, (_, n) => provisionStart({ instanceId: `i-${n}` }))
+  const refuse: Enqueue = async (operation, transaction) => {
+    await give(operation, transaction)
+    throw new Unavailable('not now')
+  }
+  const results = await Promise.allSettled(starts.map((start, n) => store.start(start, n === 5 ? refuse : give)))
+  assert.deepEqual(
+    results.map((result) => (result.status === 'fulfilled' ? result.value : result.reason instanceof Unavailable)),
+    starts.map((_, n) => (n === 5 ? true : 'started'))
+  )
+  assert.equal(await store.getInstance('i-5'), undefined)
+  const others = starts.filter((_, n) => n !== 5).map(({ operation }) => operation.operationId)
+  const { rows } = await pool.query<{ operation_id: string }>('SELECT operation_id FROM given')
+  assert.deepEqual(rows.map((row) => row.operation_id).sort(), others.sort())
+  for (const operationId of others) {
+    const kept = await store.getOperation(operationId)
+    assert.deepEqual([kept?.state, kept?.attempt, kept?.leaseUntil], ['in progress', 0, undefined])
+  }
+})
+
+function isSql(value: unknown): value is { executeSql(text: string, values: unknown[]): Promise<unknown> } {
+  return typeof value === 'object' && value !== null && 'executeSql' in value && typeof value.executeSql === 'function'
+}
 
 test('start: of several synchronous creates of one id at once, among others, one is started', async (t) => {
   const { store } = await freshStore(t)
