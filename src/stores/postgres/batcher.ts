@@ -1,10 +1,15 @@
 import { AsyncLocalStorage } from 'node:async_hooks'
 import { isTraced } from '../../telemetry/index.ts'
-import { CALL_MS } from './transactions.ts'
 import { unreachable } from './trouble.ts'
 
-/** What has been asked for and not answered yet. */
-interface Pending<Item, Result> {
+/**
+ * How long an item may wait for its turn, in milliseconds. The call that it becomes part of has its own time, and the request
+ * behind it is to be answered within 8 s.
+ */
+const QUEUE_MS = 2_000
+
+/** What waits for its turn. */
+interface Waiting<Item, Result> {
   readonly item: Item
   readonly since: number
   readonly resolve: (result: Result) => void
@@ -20,42 +25,39 @@ export interface BatcherOptions<Item, Result> {
   readonly width: number
   /** How many items one batch takes. */
   readonly size: number
-  /** How long an item may take, its turn included, in milliseconds. Default: as long as any call of the store. */
-  readonly limitMs?: number
+  /** How long an item may wait for its turn, in milliseconds; default 2,000. */
+  readonly queueMs?: number
 }
 
 /**
  * Does together what is asked for at the same time: while as many batches as may be are under way, what comes waits and
  * makes the next one. So one request alone waits for nobody, and many share a round trip and a commit.
  *
- * Whoever waits is told `Unavailable` when a call of its own would have been; what it asked for may be done all the same.
+ * Whoever has waited too long for its turn is told `Unavailable`, and nothing is done for it.
  */
 export class Batcher<Item, Result> {
   readonly #work: BatcherOptions<Item, Result>['work']
   readonly #width: number
   readonly #size: number
-  readonly #limitMs: number
-  /** Oldest first, as a Set keeps them. */
-  readonly #pending = new Set<Pending<Item, Result>>()
-  #waiting: Pending<Item, Result>[] = []
+  readonly #queueMs: number
+  /** Oldest first. */
+  readonly #waiting: Waiting<Item, Result>[] = []
   #underWay = 0
   #scheduled = false
   #timer: NodeJS.Timeout | undefined
 
-  constructor({ work, width, size, limitMs = CALL_MS }: BatcherOptions<Item, Result>) {
+  constructor({ work, width, size, queueMs = QUEUE_MS }: BatcherOptions<Item, Result>) {
     this.#work = work
     this.#width = width
     this.#size = size
-    this.#limitMs = limitMs
+    this.#queueMs = queueMs
   }
 
-  /** @throws {Unavailable} when it is not done in time, and what the work throws */
+  /** @throws {Unavailable} when its turn does not come in time; and what the work throws */
   add(item: Item): Promise<Result> {
     return new Promise((resolve, reject) => {
       const inItsTrace = isTraced() ? AsyncLocalStorage.snapshot() : undefined
-      const pending = { item, since: performance.now(), resolve, reject, inItsTrace }
-      this.#pending.add(pending)
-      this.#waiting.push(pending)
+      this.#waiting.push({ item, since: performance.now(), resolve, reject, inItsTrace })
       this.#watch()
       this.#schedule()
     })
@@ -85,11 +87,10 @@ export class Batcher<Item, Result> {
       // A call for several can have but one parent: the first of them.
       const results = await (batch[0]?.inItsTrace?.(work) ?? work())
       if (results.length !== batch.length) throw new Error('a batch has not as many results as items')
-      for (const [index, pending] of batch.entries()) pending.resolve(results[index] as Result)
+      for (const [index, { resolve }] of batch.entries()) resolve(results[index] as Result)
     } catch (error) {
-      for (const pending of batch) pending.reject(error)
+      for (const { reject } of batch) reject(error)
     } finally {
-      for (const pending of batch) this.#pending.delete(pending)
       this.#underWay -= 1
       if (this.#waiting.length > 0) this.#schedule()
     }
@@ -97,21 +98,20 @@ export class Batcher<Item, Result> {
 
   /** One timer for all: the first that came is the first whose time is up. */
   #watch(): void {
-    const [oldest] = this.#pending
+    const [oldest] = this.#waiting
     if (this.#timer !== undefined || oldest === undefined) return
-    const left = oldest.since + this.#limitMs - performance.now()
+    const left = oldest.since + this.#queueMs - performance.now()
     this.#timer = setTimeout(() => this.#giveUp(), Math.max(1, left)).unref()
   }
 
   #giveUp(): void {
     this.#timer = undefined
     const now = performance.now()
-    for (const pending of this.#pending) {
-      if (pending.since + this.#limitMs > now) break
-      this.#pending.delete(pending)
-      pending.reject(unreachable(new Error(`timeout expired: not done within ${this.#limitMs} ms`)))
+    const young = this.#waiting.findIndex(({ since }) => since + this.#queueMs > now)
+    const late = this.#waiting.splice(0, young < 0 ? this.#waiting.length : young)
+    for (const { reject } of late) {
+      reject(unreachable(new Error(`timeout expired: its turn did not come within ${this.#queueMs} ms`)))
     }
-    this.#waiting = this.#waiting.filter((pending) => this.#pending.has(pending))
     this.#watch()
   }
 }

@@ -6,6 +6,9 @@ import { instanceColumns, operationColumns } from './rows.ts'
 import { inTransaction, type SqlTransaction } from './transactions.ts'
 import { isOfOne } from './trouble.ts'
 
+/** Whoever has to wait longer for somebody's lock is to wait alone, and has the time for it. */
+const LOCK_MS = 1_000
+
 /** A start that makes an instance, and that nothing but the id can stand in the way of. */
 export type PlainCreate = Start & { readonly insertInstance: InstanceRecord }
 
@@ -77,9 +80,11 @@ async function insert(context: StoreContext, creates: readonly EnqueuedCreate[])
     3 + instances.values.length
   )
   const leased = starts.flatMap(({ operation }) => (operation.leaseUntil === undefined ? [] : [operation.operationId]))
-  return inTransaction(pool, async (sql) => {
-    const rows = await sql.query<{ instance_id: string }>(
-      `WITH made AS (
+  return inTransaction(
+    pool,
+    async (sql) => {
+      const rows = await sql.query<{ instance_id: string }>(
+        `WITH made AS (
       INSERT INTO ${tables.instances} (${instances.names})
       SELECT ${instances.names} FROM unnest(${instances.places}) AS wanted (${instances.names})
       ON CONFLICT (instance_id) DO NOTHING
@@ -92,10 +97,12 @@ async function insert(context: StoreContext, creates: readonly EnqueuedCreate[])
       RETURNING ${auditedColumns}
     ), audited AS (${auditOf(tables, 'written', "'started'", 'made')})
     SELECT instance_id FROM made`,
-      [leaseMs, leased, ...instances.values, ...operations.values]
-    )
-    const made = new Set(rows.map((row) => row.instance_id))
-    for (const create of creates) if (made.has(idOf(create))) await handOver(create, sql)
-    return made
-  })
+        [leaseMs, leased, ...instances.values, ...operations.values]
+      )
+      const made = new Set(rows.map((row) => row.instance_id))
+      for (const create of creates) if (made.has(idOf(create))) await handOver(create, sql)
+      return made
+    },
+    { lockMs: LOCK_MS }
+  )
 }

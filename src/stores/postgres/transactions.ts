@@ -20,16 +20,17 @@ export interface SqlTransaction extends Sql {
  * How long the store may take for one call, in milliseconds: waiting for a connection, a transaction and its COMMIT
  * together. The request that waits has to be answered within 8 s.
  */
-export const CALL_MS = 5_000
+const CALL_MS = 5_000
 
 /**
  * The server gives up before we do, so that nothing is written, and no lock kept, on behalf of a caller that has gone.
  * The isolation is fixed because each statement has to see what was committed while it waited for a lock.
  */
-const BEGIN = `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+const begin = (lockMs: number) => `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
   SET LOCAL statement_timeout = 4000;
-  SET LOCAL lock_timeout = 3000;
+  SET LOCAL lock_timeout = ${lockMs};
   SET LOCAL idle_in_transaction_session_timeout = 5000`
+const LOCK_MS = 3_000
 
 const SPAN_ATTRIBUTES = { 'db.system.name': 'postgresql' }
 
@@ -72,12 +73,17 @@ export async function readOnly<Row extends QueryResultRow>(
  * Commits what `work` wrote, or nothing of it when it throws.
  * @throws {Unavailable} when the database could not be used; when it went away at the COMMIT, the work may have been
  * committed, and nothing here tries it again
+ * @param options `lockMs`: how long a statement may wait for a lock
  */
-export async function inTransaction<T>(pool: Pool, work: (sql: SqlTransaction) => Promise<T>): Promise<T> {
+export async function inTransaction<T>(
+  pool: Pool,
+  work: (sql: SqlTransaction) => Promise<T>,
+  { lockMs = LOCK_MS }: { lockMs?: number } = {}
+): Promise<T> {
   return inCallSpan('store transaction', SPAN_ATTRIBUTES, () =>
     withClient(pool, async (checkout) => {
       const { client } = checkout
-      await client.query(BEGIN)
+      await client.query(begin(lockMs))
       try {
         const result = await work(sqlOf(client))
         const { command } = await client.query('COMMIT')
@@ -121,12 +127,26 @@ async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T
   }
 }
 
-/** How long the latest of those that wanted a connection has waited, by pool. */
-const waits = new WeakMap<Pool, number>()
+/** How long the latest of those that wanted a connection of a pool has waited, and since when others wait, oldest first. */
+interface Waits {
+  latestMs: number
+  readonly since: Set<{ readonly began: number }>
+}
+
+const waits = new WeakMap<Pool, Waits>()
+
+function waitsFor(pool: Pool): Waits {
+  const known = waits.get(pool) ?? { latestMs: 0, since: new Set() }
+  waits.set(pool, known)
+  return known
+}
 
 /** How long it takes at present to get a connection, in milliseconds; 0 while nobody waits. */
 export function queueMs(pool: Pool): number {
-  return pool.waitingCount === 0 ? 0 : (waits.get(pool) ?? 0)
+  if (pool.waitingCount === 0) return 0
+  const { latestMs, since } = waitsFor(pool)
+  const [oldest] = since
+  return Math.max(latestMs, oldest === undefined ? 0 : Date.now() - oldest.began)
 }
 
 /**
@@ -134,16 +154,20 @@ export function queueMs(pool: Pool): number {
  * @throws {Unavailable}
  */
 export function connect(pool: Pool): Promise<Checkout> {
-  const began = Date.now()
+  const waiting = waitsFor(pool)
+  const entry = { began: Date.now() }
+  waiting.since.add(entry)
   return new Promise((resolve, reject) => {
     let late = false
     const timer = setTimeout(() => {
       late = true
+      waiting.since.delete(entry)
       reject(unreachable(new Error(`timeout expired: no connection within ${CALL_MS} ms`)))
     }, CALL_MS)
     pool.connect((error, client, release) => {
       clearTimeout(timer)
-      waits.set(pool, Date.now() - began)
+      waiting.since.delete(entry)
+      waiting.latestMs = Date.now() - entry.began
       if (client === undefined) reject(asUnavailable(error))
       else if (late) release()
       // Here and not a microtask later: one network packet can hold the end of the login and a FATAL error.
