@@ -33,12 +33,12 @@ function withManyRows(figure: Pick<Figure, 'name' | 'title' | 'expected'>, prepa
 type PrepareSide = (stage: Stage, side: Side) => Promise<() => Promise<Sample>>
 
 export const manyRowsFigures: readonly Figure[] = [
-  withManyRows({ name: 'poll-many', title: 'poll', expected: 1.05 }, async (stage, { broker }) => {
+  withManyRows({ name: 'poll-many', title: 'poll', expected: 0.95 }, async (stage, { broker }) => {
     const path = await waitingOperation(broker)
     return () => getRate(stage, broker, path)
   }),
   withManyRows(
-    { name: 'provision-many', title: 'provision', expected: 0.97 },
+    { name: 'provision-many', title: 'provision', expected: 1.03 },
     async (stage, { broker, url }) =>
       async () => {
         const rate = await provisionRate(stage, broker, instances)

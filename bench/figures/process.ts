@@ -42,7 +42,7 @@ export const processFigures: readonly Figure[] = [
     title: 'start of the bundle to the first 200',
     baseline: '`node -e 0`',
     goal: { atMost: 4 },
-    expected: 15.9,
+    expected: 6.5,
     async prepare(stage) {
       const env = await prepareBundle(stage)
       return {
@@ -57,7 +57,7 @@ export const processFigures: readonly Figure[] = [
     title: 'memory when idle',
     baseline: 'a bare Node process that does nothing',
     goal: { atMost: 2.2 },
-    expected: 2.12,
+    expected: 2.07,
     async prepare(stage) {
       const env = await prepareBundle(stage)
       return { unit: 'MB', ours: () => memory(stage, { env }), baseline: () => bareMemory(stage) }
