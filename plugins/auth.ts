@@ -61,7 +61,7 @@ export const auth = fp<AuthOptions>(
 
     const loginOf = async (request: FastifyRequest, reply: FastifyReply): Promise<Login | undefined> => {
       const { passwords, tokens } = current()
-      const address = request.ip
+      const address = addressOf(request)
       const basic = await basicCredentials(request, reply)
       if (basic !== undefined) {
         return { address, username: basic.username, check: () => passwords.platformOf(basic.username, basic.password) }
@@ -71,7 +71,7 @@ export const auth = fp<AuthOptions>(
     }
     /** The platform of a login that was right a short while ago: nearly every request of a platform is one. */
     const byProof = (request: FastifyRequest): string | undefined => {
-      const proof = current().proven.find(request.headers.authorization, request.ip)
+      const proof = current().proven.find(request.headers.authorization, addressOf(request))
       if (proof !== undefined) requireFewFailures(failures, proof.attempt)
       return proof?.platform
     }
@@ -168,6 +168,11 @@ async function basicParser(app: FastifyInstance) {
 function requireFewFailures(failures: FailedLogins, attempt: Attempt): void {
   const seconds = failures.retryAfterSeconds(attempt)
   if (seconds !== undefined) throw refusals.tooManyFailures(seconds)
+}
+
+/** Whatever its type says, Node knows no address any more once the client has hung up. */
+function addressOf({ ip }: FastifyRequest): string {
+  return ip ?? ''
 }
 
 /** Without a name: a password may have been typed in its place. */

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { LightMyRequestResponse } from 'fastify'
+import type { FastifyServerOptions, LightMyRequestResponse } from 'fastify'
 import { MAX_FAILURES } from '../../../plugins/auth/failed-logins.ts'
 import { fixedPlatforms } from '../../../src/platforms/index.ts'
 import { basic } from '../../helper/app.ts'
@@ -103,4 +103,16 @@ test('auth plugin: where the host authenticates nothing is limited', async (t) =
   for (let index = 0; index < MAX_FAILURES * 2; index += 1) {
     assert.equal((await get(basic('cf-user', 'wrong'))).statusCode, 200)
   }
+})
+
+test('auth plugin: a client that has hung up, and has no address any more, is checked as any other', async (t) => {
+  // Comes before every hook
+  const rewriteUrl: FastifyServerOptions['rewriteUrl'] = (request) => {
+    Object.defineProperty(request.socket, 'remoteAddress', { value: undefined })
+    return request.url ?? ''
+  }
+  const { get } = await guarded(t, platforms, { rewriteUrl })
+  assert.deepEqual((await get(right)).json(), { platform: 'cf' })
+  assert.equal((await get(basic('cf-user', 'wrong'))).statusCode, 401)
+  assert.deepEqual((await get(right)).json(), { platform: 'cf' })
 })
