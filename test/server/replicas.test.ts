@@ -52,8 +52,9 @@ describe('three replicas on one database', () => {
     }
     restarting = false
     await Promise.all(clients)
-    // A connection that the kernel had taken and the process had not is reset; it never was a request to the broker.
-    const allowed = ['lived', 'ECONNREFUSED', 'ECONNRESET']
+    // A connection that the kernel had taken and the process had not is reset, or closed before anything has arrived on it,
+    // which undici calls UND_ERR_SOCKET; it never was a request to the broker. Those that were are all answered: see below.
+    const allowed = ['lived', 'ECONNREFUSED', 'ECONNRESET', 'UND_ERR_SOCKET']
     const others = [...seen.keys()].filter((outcome) => !allowed.includes(outcome))
     assert.deepEqual(others, [])
     assert.ok((seen.get('lived') ?? 0) > 3, JSON.stringify([...seen]))
