@@ -16,7 +16,7 @@ const LEVELS: Readonly<Record<string, number>> = {
 
 /**
  * The log of a request, for which a child of the server's is made when the first line is written. Most requests write none,
- * and a child costs more than all hooks of a cheap request.
+ * and making a child takes some microseconds.
  */
 export class LazyLog implements FastifyBaseLogger {
   readonly #parent: FastifyBaseLogger

@@ -34,7 +34,7 @@ export const catalogRoutes: FastifyPluginAsync = async (app) => {
 
 /**
  * Whether there is nothing more to be looked at once it is known who asks, which is what platforms send again and again:
- * no query, no body, nobody named for the audit. Half of the route's own time is saved.
+ * no query, no body, nobody named for the audit. About a tenth of its time is saved.
  */
 function isPlain({ url, headers }: FastifyRequest): boolean {
   return (
@@ -54,7 +54,7 @@ interface PartHeaders {
 
 const known = new WeakMap<CatalogPart, PartHeaders>()
 
-/** Made once for each part: writing a date takes longer than all the rest. */
+/** Made once for each part, not for each answer. */
 function headersOf(part: CatalogPart): PartHeaders {
   const made = known.get(part) ?? makeHeaders(part)
   known.set(part, made)

@@ -11,8 +11,7 @@ export async function loggerOptions(
   { LOG_FORMAT: format, LOG_LEVEL: level }: Pick<Environment, 'LOG_FORMAT' | 'LOG_LEVEL'>,
   terminal: boolean
 ): Promise<NonNullable<FastifyServerOptions['logger']>> {
-  const json = { level, stream: turnByTurn() }
-  if (format === 'json' || (format === undefined && !terminal)) return json
+  if (format === 'json' || (format === undefined && !terminal)) return { level, stream: turnByTurn() }
   try {
     const { default: pretty } = await import('pino-pretty')
     const ignore = 'pid,hostname,reqId'
@@ -20,7 +19,7 @@ export async function loggerOptions(
     return { level, stream: pretty({ colorize: terminal, singleLine: true, ignore, sync: true }) }
   } catch (error) {
     if (!isMissing(error)) throw error
-    if (format === undefined) return json
+    if (format === undefined) return { level, stream: turnByTurn() }
     throw new ConfigError('LOG_FORMAT is "pretty", and pino-pretty is not installed: npm install pino-pretty.', {
       cause: error
     })

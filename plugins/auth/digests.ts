@@ -2,7 +2,7 @@ import { hash, randomBytes } from 'node:crypto'
 
 /**
  * Digests of what must not be kept as it is, such as a login: to look it up, in a time that tells nothing about it. They
- * never leave the process, and nobody outside can make one. One call of `hash` takes a fifth of the time of an HMAC.
+ * never leave the process, and nobody outside can make one. One call of `hash` takes a quarter of the time of an HMAC.
  */
 export class Digests {
   readonly #key = randomBytes(32).toString('base64')

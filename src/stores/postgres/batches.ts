@@ -25,7 +25,7 @@ const SIZE = 100
 export class Batches {
   readonly #context: StoreContext
   readonly #instances: Batcher<string, InstanceRow | undefined>
-  readonly #operations: Batcher<string, OperationRecord | undefined>
+  readonly #operations: Batcher<string, OperationRow | undefined>
   readonly #creates: Batcher<EnqueuedCreate, StartResult | 'alone'>
   readonly #finishes: Batcher<PlainFinish, true | 'alone'>
 
@@ -45,8 +45,9 @@ export class Batches {
     return row === undefined ? undefined : instanceFrom(copy(row), this.#context.sealer)
   }
 
-  operation(operationId: string): Promise<OperationRecord | undefined> {
-    return this.#operations.add(operationId)
+  async operation(operationId: string): Promise<OperationRecord | undefined> {
+    const row = await this.#operations.add(operationId)
+    return row === undefined ? undefined : operationFrom(copy(row))
   }
 
   /** How long what waits for its turn has waited, in milliseconds; 0 while nothing does. */
@@ -66,25 +67,18 @@ export class Batches {
   }
 }
 
-async function instancesById({ pool, tables }: StoreContext, ids: readonly string[]) {
-  const rows = await read<InstanceRow>(
-    pool,
-    `SELECT ${instanceColumnNames} FROM ${tables.instances} WHERE instance_id = ANY ($1)`,
-    [ids]
-  )
-  const byId = new Map(rows.map((row) => [row.instance_id, row]))
-  return ids.map((id) => byId.get(id))
+function instancesById({ pool, tables }: StoreContext, ids: readonly string[]) {
+  const text = `SELECT ${instanceColumnNames} FROM ${tables.instances} WHERE instance_id = ANY ($1)`
+  return rowsById(ids, read<InstanceRow>(pool, text, [ids]), (row) => row.instance_id)
 }
 
-async function operationsById({ pool, tables }: StoreContext, ids: readonly string[]) {
-  const rows = await read<OperationRow>(
-    pool,
-    `SELECT ${operationColumnNames} FROM ${tables.operations} WHERE operation_id = ANY ($1)`,
-    [ids]
-  )
-  const byId = new Map(rows.map((row) => [row.operation_id, row]))
-  return ids.map((id) => {
-    const row = byId.get(id)
-    return row === undefined ? undefined : operationFrom(copy(row))
-  })
+function operationsById({ pool, tables }: StoreContext, ids: readonly string[]) {
+  const text = `SELECT ${operationColumnNames} FROM ${tables.operations} WHERE operation_id = ANY ($1)`
+  return rowsById(ids, read<OperationRow>(pool, text, [ids]), (row) => row.operation_id)
+}
+
+/** In the order of the ids; undefined where there is no row. */
+async function rowsById<Row>(ids: readonly string[], rows: Promise<Row[]>, idOf: (row: Row) => string) {
+  const byId = new Map((await rows).map((row) => [idOf(row), row]))
+  return ids.map((id) => byId.get(id))
 }
