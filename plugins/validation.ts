@@ -4,6 +4,7 @@ import { Ajv, type ValidateFunction } from 'ajv'
 import type { FastifyRequest, FastifySchemaValidationError, FastifyTypeProvider } from 'fastify'
 import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
+import { requireExactIntegers } from '../src/core/exact-integers.ts'
 import { OWN_SCHEMA } from '../src/core/own-schema.ts'
 import { requireStorable } from '../src/core/storable.ts'
 
@@ -128,6 +129,8 @@ function parseJson(text: string): unknown {
       `The body is not valid JSON: ${error instanceof Error ? error.message : 'it is malformed'}.`
     )
   }
+  // First, because it bounds the depth that the check of integers descends to.
   requireStorable(value, 'body')
+  requireExactIntegers(text, 'body')
   return value
 }

@@ -323,6 +323,52 @@ test('PUT instance: JSON that nests too deep answers 400', async (t) => {
   answered(await put(app, nest(50)), 200, {})
 })
 
+test('PUT, PATCH: integers beyond 2^53 - 1 answer 400 that says where, what was sent and what is allowed', async (t) => {
+  const platform = await onePlatform(t)
+  const { app } = platform
+  const withNumber = (number: string, body: object = provisionBody()) =>
+    JSON.stringify({ ...body, parameters: { size: '?' } }).replace('"?"', number)
+  const allowed = 'an integer must be from -9007199254740991 to 9007199254740991'
+  // 2^53 and 2^60 survive the rounding, but the next larger integer is read as the same number.
+  const beyond = ['9007199254740992', '9007199254740993', '-9007199254740992', '1152921504606846976', '9'.repeat(300)]
+  for (const number of beyond) {
+    const says = new RegExp(`^body/parameters/size is ${number.slice(0, 200)}…?: ${allowed}`)
+    refused(await put(app, withNumber(number)), 400, says)
+  }
+  const nested = JSON.stringify(provisionBody(ids.plans.sync, { context: { 'a/b': [{ id: 0 }, { id: '?' }] } }))
+  refused(await put(app, nested.replace('"?"', '12345678901234567890')), 400, /^body\/context\/a~1b\/1\/id is 123/)
+  refused(await put(app, '9007199254740993'), 400, /^body is 9007199254740993: /)
+  const key = 'k'.repeat(100_000)
+  const longKey = JSON.stringify(provisionBody(ids.plans.sync, { parameters: { [key]: '?' } }))
+  refused(
+    await put(app, longKey.replace('"?"', '9007199254740993')),
+    400,
+    /^body\/parameters\/k+… is 9007199254740993: /
+  )
+  await unharmed(app)
+
+  const exact = [
+    '9007199254740991',
+    '-9007199254740991',
+    '1e300',
+    '0.1234567890123456789',
+    '-9007199254740993.5',
+    '1e16'
+  ]
+  for (const [index, number] of [...exact, '"9007199254740993"'].entries()) {
+    const path = `/v2/service_instances/exact-${index}`
+    answered(await put(app, withNumber(number), json, path), 201)
+    assert.deepEqual(answered(await platform.fetch(`exact-${index}`), 200).parameters, { size: JSON.parse(number) })
+  }
+  const update = withNumber('9007199254740993', { service_id: ids.service })
+  const path = '/v2/service_instances/exact-0'
+  const patched = await app.inject({ method: 'PATCH', url: path, headers: json, payload: update })
+  refused(patched, 400, /^body\/parameters\/size is 9007199254740993: /)
+  const bind = withNumber('9007199254740993', { service_id: ids.service, plan_id: ids.plans.sync })
+  refused(await put(app, bind, json, `${path}/service_bindings/b-1`), 400, /^body\/parameters\/size is 9007/)
+  assert.deepEqual(answered(await platform.fetch('exact-0'), 200).parameters, { size: 9_007_199_254_740_991 })
+})
+
 test('PUT instance: `__proto__` as a field answers 400 and pollutes nothing', async (t) => {
   const app = await buildApp(t)
   const body = JSON.stringify(provisionBody(ids.plans.sync, { parameters: { a: '?' } }))
