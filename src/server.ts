@@ -12,7 +12,7 @@ import { sendError } from '../plugins/errors.ts'
 import { RequestLog } from '../plugins/request-log.ts'
 import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
-import { type AuthOption, openServiceBroker, warnOfUnknownNames } from './app.ts'
+import { type AuthOption, type OpenServiceBrokerOptions, openServiceBroker, warnOfUnknownNames } from './app.ts'
 import { ConfigError, type Environment, trustedProxies } from './config.ts'
 import { compareCatalogs, type LoadedCatalog } from './core/catalog/index.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
@@ -44,6 +44,12 @@ export interface RunningBroker {
   warnOfUnknownNames(): void
   /** Answers open requests, hands back what runs, and stops the embedded server. */
   stop(): Promise<void>
+}
+
+/** What the process needs beyond its environment: code. */
+export interface StartBrokerOptions {
+  /** Providers in addition to the built-in ones. A provider replaces the built-in provider of the same name. */
+  readonly providers?: OpenServiceBrokerOptions['providers']
 }
 
 /** Database of the embedded server that holds the broker's own state. */
@@ -88,10 +94,14 @@ export const serverOptions: ServerOptions = {
 }
 
 /**
- * Starts the broker as a process of its own.
+ * Starts the broker as a process of its own: it configures logging, telemetry, TLS and connection limits, and listens.
+ * Programs with providers of their own pass them in the options and otherwise behave like `osb serve`.
  * @throws {ConfigError} when the configuration does not fit together; `CatalogError` when the catalog breaks a rule
  */
-export async function startBroker(config: Environment): Promise<RunningBroker> {
+export async function startBroker(
+  config: Environment,
+  { providers = [] }: StartBrokerOptions = {}
+): Promise<RunningBroker> {
   requireUsable(config)
   const platforms = await platformsFrom(config)
   const tls = tlsFrom(config)
@@ -114,6 +124,7 @@ export async function startBroker(config: Environment): Promise<RunningBroker> {
       store: storeFrom(config, postgres),
       encryptionKeys:
         config.BROKER_ENCRYPTION_KEYS ?? (embedded ? await keptEncryptionKeys(config.BROKER_DATA_DIR) : undefined),
+      providers,
       defaultProvider: config.BROKER_DEFAULT_PROVIDER,
       postgresql: postgresqlOptions(config, postgres && { adminUrl: postgres.adminUrl, stateDatabase: STATE_DATABASE }),
       exampleDelayMs: config.BROKER_ASYNC_OP_MILLIS,

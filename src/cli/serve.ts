@@ -1,17 +1,18 @@
 import { relative } from 'node:path'
 import { type Environment, readEnvironment } from '../config.ts'
-import { type RunningBroker, startBroker } from '../server.ts'
+import { type RunningBroker, type StartBrokerOptions, startBroker } from '../server.ts'
 import type { Command } from './command.ts'
 
 /** `osb serve`: runs the broker until SIGTERM or Ctrl-C; SIGHUP loads the catalog and the platforms again. */
 export const serveCommand: Command = {
   summary: 'run the broker; the environment configures it (see the README)',
-  run: serve
+  run: () => serve()
 }
 
-async function serve(): Promise<void> {
+/** Runs the broker until a signal ends the process. Programs with providers of their own share it with `osb serve`. */
+export async function serve(options: StartBrokerOptions = {}): Promise<void> {
   const config = readEnvironment(process.env)
-  const broker = await startBroker(config)
+  const broker = await startBroker(config, options)
   process.on('SIGHUP', () => {
     reload(broker).catch((error: unknown) => broker.app.log.error({ err: error }, 'the reload failed'))
   })
