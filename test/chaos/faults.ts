@@ -1,35 +1,68 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { ChaosScene } from './chaos-scene.ts'
+import { networkFaults } from './network-faults.ts'
+import { processFaults } from './process-faults.ts'
 import type { Random } from './random.ts'
 import type { Replica } from './replicas.ts'
-import type { Scene } from './scene.ts'
+import { serverFaults } from './server-faults.ts'
+import { Timeline } from './timeline.ts'
 
-/** The supervisor of the embedded server gives up after five deaths within a minute. */
-const BETWEEN_RESTARTS_MS = 20_000
-/** A stopping replica must be gone after this. */
-const STOP_WITHIN_MS = 10_000
+/** Kinds of faults, as `--only` names them. */
+export const groups = ['process', 'network', 'server', 'provider', 'skew', 'catalog', 'promotion'] as const
+export type Group = (typeof groups)[number]
+
+/** One thing that goes wrong, on one replica. */
+export interface Fault {
+  readonly name: string
+  /** How often it is picked, relative to the others. */
+  readonly weight: number
+  strike(replica: Replica): Promise<void>
+}
+
+/** One thing that goes wrong for all replicas. */
+export interface SharedFault {
+  readonly name: string
+  /** Least time from one to the next, in milliseconds. */
+  readonly everyMs: number
+  strike(): Promise<void>
+}
 
 export interface FaultOptions {
-  /** No more faults than this. */
+  /** No more faults than this, except that each kind strikes at least once. */
   readonly count: number
   /** No fault after this time, in milliseconds from now. */
   readonly forMs: number
 }
 
-/** What was done, by kind. */
-export type FaultCounts = Map<string, number>
+/** Until each kind has struck once, the next one follows after this. */
+const FIRST_MS = 6_000
 
-/** Kills, freezes and stops replicas and restarts the server, at random, until the count or the time is reached. */
+/**
+ * Strikes at random, each replica and the servers side by side, until the count or the time is reached. Each kind strikes
+ * once before the dice decide, so that a short run has all of them.
+ */
 export class Faults {
-  readonly #scene: Scene
-  readonly #random: Random
-  readonly counts: FaultCounts = new Map()
+  readonly counts = new Map<string, number>()
   readonly violations: string[] = []
+  readonly timeline = new Timeline()
+  readonly #scene: ChaosScene
+  readonly #random: Random
+  readonly #ofReplica: Fault[] = []
+  readonly #shared: SharedFault[] = []
+  readonly #background = new Set<Promise<void>>()
   #total = 0
-  #lastRestart = Date.now()
 
-  constructor(scene: Scene, random: Random) {
+  constructor(scene: ChaosScene, random: Random, chosen: ReadonlySet<Group>) {
     this.#scene = scene
     this.#random = random
+    const violate = (text: string) => this.violations.push(text)
+    if (chosen.has('process')) this.#ofReplica.push(...processFaults(scene, random, violate))
+    if (chosen.has('network')) this.#ofReplica.push(...networkFaults(scene, random.fork('network')))
+    this.#shared.push(...serverFaults(scene, random.fork('server'), chosen))
+    if (chosen.has('catalog')) {
+      const strike = () => scene.rollout.next(violate)
+      this.#shared.push({ name: 'catalog rolled out', everyMs: 25_000, strike })
+    }
   }
 
   get total(): number {
@@ -39,53 +72,71 @@ export class Faults {
   async run({ count, forMs }: FaultOptions): Promise<void> {
     const end = Date.now() + forMs
     const goOn = () => this.#total < count && Date.now() < end
+    const { replicas } = this.#scene
+    const first = this.#random.shuffle(this.#ofReplica)
     await Promise.all([
-      ...this.#scene.replicas.map((replica) => this.#torment(replica, goOn)),
-      this.#restartServer(goOn)
+      ...replicas.map((replica, index) => {
+        const own = first.filter((_, place) => place % replicas.length === index)
+        return this.#torment(replica, own, goOn)
+      }),
+      this.#shake(goOn)
     ])
+    await Promise.all(this.#background)
   }
 
-  async #torment(replica: Replica, goOn: () => boolean): Promise<void> {
-    while (goOn()) {
-      await sleep(this.#random.between(300, 2_500))
-      if (!goOn()) return
-      const fault = this.#random.pick(['kill', 'kill', 'freeze', 'terminate'] as const)
-      if (fault === 'freeze') await this.#freeze(replica)
-      else await this.#end(replica, fault === 'kill' ? 'SIGKILL' : 'SIGTERM')
+  async #torment(replica: Replica, first: Fault[], goOn: () => boolean): Promise<void> {
+    const random = this.#random.fork(replica.name)
+    while (first.length > 0 || goOn()) {
+      await sleep(random.between(300, 2_500))
+      const forced = first.shift()
+      if (forced === undefined && !goOn()) return
+      const fault = forced ?? pick(this.#ofReplica, random)
+      if (fault === undefined) continue
+      const struck = this.#strike(fault.name, () => fault.strike(replica), replica)
+      // Some go on while the next one strikes.
+      if (forced === undefined && random.chance(0.25)) this.#keep(struck)
+      else await struck
     }
   }
 
-  async #freeze(replica: Replica): Promise<void> {
-    // One in five lasts past the lease: somebody else takes over, and the frozen one must find that out.
-    const long = this.#random.chance(0.2)
-    this.#count(long ? 'frozen past the lease' : 'frozen')
-    replica.signal('SIGSTOP')
-    await sleep(long ? this.#random.between(10_000, 14_000) : this.#random.between(200, 4_000))
-    replica.signal('SIGCONT')
-  }
-
-  async #end(replica: Replica, signal: 'SIGKILL' | 'SIGTERM'): Promise<void> {
-    this.#count(signal === 'SIGKILL' ? 'killed' : 'terminated')
-    const took = await replica.end(signal)
-    if (took > STOP_WITHIN_MS) this.violations.push(`${replica.name} took ${took} ms to stop`)
-    await sleep(this.#random.between(0, 1_000))
-    await replica.start()
-  }
-
-  async #restartServer(goOn: () => boolean): Promise<void> {
-    while (goOn()) {
-      await sleep(500)
-      if (Date.now() - this.#lastRestart < BETWEEN_RESTARTS_MS || !goOn()) continue
-      this.#lastRestart = Date.now()
-      const crash = this.#random.chance(0.5)
-      this.#count(crash ? 'server crashed' : 'server restarted')
-      // The embedded server's supervisor brings it back: SIGQUIT loses what was not synced, SIGINT cuts all sessions.
-      process.kill(this.#scene.postgres.pid, crash ? 'SIGQUIT' : 'SIGINT')
+  async #shake(goOn: () => boolean): Promise<void> {
+    const first = this.#random.shuffle(this.#shared)
+    const last = new Map<SharedFault, number>()
+    while (first.length > 0 || goOn()) {
+      await sleep(first.length > 0 ? FIRST_MS : 500)
+      const forced = first.shift()
+      if (forced === undefined && !goOn()) return
+      const ready = this.#shared.filter((fault) => Date.now() - (last.get(fault) ?? 0) > fault.everyMs)
+      const fault = forced ?? (ready.length > 0 ? this.#random.pick(ready) : undefined)
+      if (fault === undefined) continue
+      last.set(fault, Date.now())
+      await this.#strike(fault.name, () => fault.strike())
     }
   }
 
-  #count(kind: string): void {
+  #keep(struck: Promise<void>): void {
+    const kept = struck
+      .catch((error: unknown) => void this.violations.push(`a fault failed: ${error}`))
+      .finally(() => this.#background.delete(kept))
+    this.#background.add(kept)
+  }
+
+  async #strike(name: string, strike: () => Promise<void>, replica?: Replica): Promise<void> {
     this.#total += 1
-    this.counts.set(kind, (this.counts.get(kind) ?? 0) + 1)
+    this.counts.set(name, (this.counts.get(name) ?? 0) + 1)
+    const struck = this.timeline.begin(name, replica)
+    try {
+      await strike()
+    } finally {
+      struck.to = Date.now()
+    }
   }
+}
+
+function pick(faults: readonly Fault[], random: Random): Fault | undefined {
+  let left = random.next() * faults.reduce((sum, { weight }) => sum + weight, 0)
+  return faults.find(({ weight }) => {
+    left -= weight
+    return left < 0
+  })
 }

@@ -1,8 +1,9 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
+import { exampleServiceId, plans, serviceId } from './catalog.ts'
 import type { Replica } from './replicas.ts'
-import { exampleServiceId, plans, type Scene, serviceId } from './scene.ts'
+import type { Scene } from './scene.ts'
 
 /** Milliseconds. */
 export type Sample = number

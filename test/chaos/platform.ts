@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Random } from './random.ts'
+import type { Replica } from './replicas.ts'
 import type { Scene } from './scene.ts'
 
 /** An answer of the broker. */
@@ -11,16 +12,35 @@ export interface Answer {
 /** What clients have seen, by kind; printed at the end. */
 export type Counts = Map<string, number>
 
+/** How an operation ended for its client. */
+export interface Told {
+  readonly operation: string
+  readonly state: string
+}
+
+interface PlatformRequest {
+  readonly method: string
+  readonly path: string
+  readonly body: object | undefined
+  /** Those that may be asked; default: all. */
+  readonly replicas: readonly Replica[] | undefined
+}
+
+/** A client that gets no answer, or an operation that does not end, within this time is stuck. */
+const GIVE_UP_MS = 120_000
+/** The broker answers within 8 s; the rest is for a loaded machine. A request that takes longer is unanswered. */
 const REQUEST_TIMEOUT_MS = 15_000
-const GIVE_UP_MS = 180_000
 
 /** A platform that knows several replicas and does not give up: the client side of the specification. */
 export class Platform {
-  readonly #scene: Scene
-  readonly #random: Random
   readonly counts: Counts = new Map()
   /** Things that must never be seen. */
   readonly violations: string[] = []
+  /** The operations that clients were answered, with the last state that they were told. */
+  readonly told = new Map<string, Told>()
+  slowestMs = 0
+  readonly #scene: Scene
+  readonly #random: Random
 
   constructor(scene: Scene, random: Random) {
     this.#scene = scene
@@ -28,22 +48,39 @@ export class Platform {
   }
 
   /**
-   * Sends until there is an answer that means something: a refused or cut connection, a time-out and a 5xx are tried
-   * again at another replica, as platforms do.
+   * Sends until there is an answer that means something: after a refused or cut connection, a timeout, a 5xx or a
+   * ConcurrencyError it tries again at another replica, as platforms do.
+   * @param replicas those that may be asked; default: all
    */
-  async send(method: string, path: string, body?: object): Promise<Answer> {
+  async send(method: string, path: string, body?: object, replicas?: readonly Replica[]): Promise<Answer> {
+    return this.#until((answer) => answer.status < 500 && !isBusy(answer), { method, path, body, replicas })
+  }
+
+  /** Sends until there is any answer. */
+  async ask(method: string, path: string, body?: object, replicas?: readonly Replica[]): Promise<Answer> {
+    return this.#until(() => true, { method, path, body, replicas })
+  }
+
+  async #until(isEnough: (answer: Answer) => boolean, request: PlatformRequest): Promise<Answer> {
+    const { method, path, replicas = this.#scene.replicas } = request
     for (const end = Date.now() + GIVE_UP_MS; ; ) {
-      const answer = await this.#once(method, path, body)
-      if (answer !== undefined && answer.status < 500 && !isBusy(answer)) return answer
-      if (Date.now() > end)
-        throw new Error(`${method} ${path}: no answer after ${GIVE_UP_MS} ms, last ${JSON.stringify(answer)}`)
+      const answer = await this.#once(this.#random.pick(replicas), request)
+      if (answer !== undefined && isEnough(answer)) return answer
+      if (Date.now() > end) {
+        throw new Error(`stuck: ${method} ${path} after ${GIVE_UP_MS} ms, last ${JSON.stringify(answer)}`)
+      }
       await sleep(this.#random.between(50, 400))
     }
   }
 
   /** Sends, and polls the operation of a 202 to its end. `state` is `succeeded` for a synchronous success. */
-  async settle(method: string, path: string, body?: object): Promise<{ answer: Answer; state: string }> {
-    const answer = await this.send(method, path, body)
+  async settle(
+    method: string,
+    path: string,
+    body?: object,
+    replicas?: readonly Replica[]
+  ): Promise<{ answer: Answer; state: string }> {
+    const answer = await this.send(method, path, body, replicas)
     if (answer.status !== 202) return { answer, state: answer.status < 300 ? 'succeeded' : 'refused' }
     return { answer, state: await this.poll(path, String(answer.body.operation)) }
   }
@@ -51,17 +88,30 @@ export class Platform {
   /** Polls one operation; it may be `in progress`, and then what it ended as, for good. */
   async poll(path: string, operation: string): Promise<string> {
     const resource = path.split('?')[0]
+    const url = `${resource}/last_operation?operation=${operation}`
     for (const end = Date.now() + GIVE_UP_MS; ; ) {
-      const { status, body } = await this.send('GET', `${resource}/last_operation?operation=${operation}`)
+      const { status, body } = await this.send('GET', url)
       if (status !== 200) this.violate(`poll of ${resource} ${operation} answered ${status} ${JSON.stringify(body)}`)
       if (body.state !== 'in progress') {
         if (body.state === 'failed') this.#count(`failed: ${body.description}`)
-        await this.#pollAgain(`${resource}/last_operation?operation=${operation}`, body.state)
+        this.told.set(operation, { operation, state: String(body.state) })
+        const again = await this.send('GET', url)
+        if (again.body.state !== body.state)
+          this.violate(`${url} was ${body.state} and then ${JSON.stringify(again.body)}`)
         return String(body.state)
       }
       if (Date.now() > end) throw new Error(`stuck: ${resource} ${operation} ${JSON.stringify(body)}`)
       await sleep(this.#random.between(100, 500))
     }
+  }
+
+  /** Deletes until it is gone, as orphan mitigation does. */
+  async remove(path: string, query: string): Promise<void> {
+    for (let tries = 0; tries < 11; tries += 1) {
+      const { answer, state } = await this.settle('DELETE', `${path}?${query}`)
+      if (state === 'succeeded' || answer.status === 410) return
+    }
+    this.violate(`DELETE ${path} did not come to an end in 11 tries`)
   }
 
   violate(text: string): void {
@@ -72,13 +122,9 @@ export class Platform {
     this.counts.set(key, (this.counts.get(key) ?? 0) + 1)
   }
 
-  async #pollAgain(path: string, state: unknown): Promise<void> {
-    const { body } = await this.send('GET', path)
-    if (body.state !== state) this.violate(`${path} was ${state} and then ${JSON.stringify(body)}`)
-  }
-
-  async #once(method: string, path: string, body?: object): Promise<Answer | undefined> {
-    const replica = this.#random.pick(this.#scene.replicas)
+  async #once(replica: Replica, { method, path, body }: PlatformRequest): Promise<Answer | undefined> {
+    const began = Date.now()
+    const { pid } = replica
     try {
       const response = await fetch(replica.url + path, {
         method,
@@ -88,12 +134,24 @@ export class Platform {
       })
       const answer = { status: response.status, body: (await response.json()) as Record<string, unknown> }
       this.#count(`${method} ${answer.status}`)
+      const { operation } = answer.body
+      if (answer.status === 202 && typeof operation === 'string' && !this.told.has(operation))
+        this.told.set(operation, { operation, state: 'in progress' })
+      if (!wasFrozen(replica, began)) this.slowestMs = Math.max(this.slowestMs, Date.now() - began)
       return answer
-    } catch {
+    } catch (error) {
       this.#count('no answer')
+      const late = error instanceof Error && error.name === 'TimeoutError'
+      if (late && replica.pid === pid && !wasFrozen(replica, began))
+        this.violate(`${method} ${path} at ${replica.name} was not answered in ${REQUEST_TIMEOUT_MS} ms`)
       return undefined
     }
   }
+}
+
+/** A process that is stopped answers nothing, and needs no excuse. */
+function wasFrozen({ freezes }: Replica, since: number): boolean {
+  return freezes.some(({ to }) => to > since)
 }
 
 /** Another operation is running: the platform waits. */

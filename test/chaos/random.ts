@@ -1,9 +1,21 @@
-/** A seeded source of chance, so that a run that failed can be looked at again with the same decisions. */
+/** A seeded source of chance, so that a failed run can be repeated with the same decisions. */
 export class Random {
+  readonly #seed: number
   #state: number
 
   constructor(seed: number) {
-    this.#state = seed >>> 0
+    this.#seed = seed >>> 0
+    this.#state = this.#seed
+  }
+
+  /**
+   * A source of its own for one part of a run. It gives the same values for the same seed and label, however the parts
+   * interleave.
+   */
+  fork(label: string): Random {
+    let hash = this.#seed ^ 0x811c9dc5
+    for (const character of label) hash = Math.imul(hash ^ (character.codePointAt(0) ?? 0), 0x01000193)
+    return new Random(hash)
   }
 
   /** From 0 up to, but not including, 1 (mulberry32). */
@@ -27,5 +39,12 @@ export class Random {
     const item = items[this.between(0, items.length - 1)]
     if (item === undefined) throw new RangeError('nothing to pick from')
     return item
+  }
+
+  shuffle<T>(items: readonly T[]): T[] {
+    return items
+      .map((item) => ({ item, key: this.next() }))
+      .sort((one, other) => one.key - other.key)
+      .map(({ item }) => item)
   }
 }

@@ -3,66 +3,26 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
+import { plainCatalog } from './catalog.ts'
 import { freePort, Replica } from './replicas.ts'
 
-export const serviceId = 'chaos-service'
-export const plans = { small: 'chaos-small', large: 'chaos-large', slow: 'chaos-slow', brief: 'chaos-brief' } as const
-export const exampleServiceId = 'chaos-example'
-
-const catalog = {
-  services: [
-    {
-      id: serviceId,
-      name: 'databases',
-      description: 'Real databases',
-      bindable: true,
-      instances_retrievable: true,
-      bindings_retrievable: true,
-      plan_updateable: true,
-      'x-broker': { provider: 'postgresql' },
-      plans: [
-        { id: plans.small, name: 'small', description: 'small', 'x-broker': { options: { connection_limit: 5 } } },
-        { id: plans.large, name: 'large', description: 'large', 'x-broker': { options: { connection_limit: 9 } } }
-      ]
-    },
-    {
-      id: exampleServiceId,
-      name: 'waiting',
-      description: 'Work that takes its time',
-      bindable: true,
-      instances_retrievable: true,
-      bindings_retrievable: true,
-      'x-broker': { provider: 'example' },
-      plans: [
-        {
-          id: plans.slow,
-          name: 'slow',
-          description: 'slow',
-          'x-broker': { mode: 'async', options: { delay_ms: 4_000 } }
-        },
-        {
-          id: plans.brief,
-          name: 'brief',
-          description: 'brief',
-          'x-broker': { mode: 'async', options: { delay_ms: 1_000 } }
-        }
-      ]
-    }
-  ]
-}
+export const STATE_DATABASE = 'osb_state'
 
 /** Several replicas of the broker and one real PostgreSQL server, in a folder of their own. */
 export interface Scene {
   readonly folder: string
-  readonly postgres: EmbeddedPostgres
   readonly replicas: readonly Replica[]
+  /** Where the broker's state is, without a detour. */
   readonly stateUrl: string
+  /** Superuser of the tenants' server, without a detour. */
+  readonly adminUrl: string
   readonly headers: Record<string, string>
   /** Ends everything that was started; keeps the logs when asked. */
   close(options: { keep: boolean }): Promise<void>
 }
 
 /**
+ * A scene of `osb serve`.
  * @param settings of the server; default: fsync and all else as in production
  * @param variables further ones of each replica's environment
  */
@@ -72,49 +32,69 @@ export async function openScene(
   variables: (index: number) => Record<string, string> = () => ({})
 ): Promise<Scene> {
   const folder = await mkdtemp(join(tmpdir(), 'osb-chaos-'))
-  const postgres = await startEmbeddedPostgres({
-    dataDir: join(folder, 'postgresql'),
-    databases: ['osb_state'],
-    settings: { max_connections: '300', ...settings }
-  })
+  const postgres = await startServer(folder, settings)
   const catalogPath = join(folder, 'catalog.json')
-  await writeFile(catalogPath, JSON.stringify(catalog))
-  const password = randomBytes(12).toString('hex')
-  const environment = {
-    PATH: process.env.PATH,
-    BROKER_STORAGE: 'postgres',
-    DATABASE_URL: postgres.urlOf('osb_state'),
-    POSTGRESQL_ADMIN_URL: postgres.adminUrl,
-    BROKER_CATALOG_PATH: catalogPath,
-    BROKER_USERNAME: 'chaos',
-    BROKER_PASSWORD: password,
-    BROKER_ENCRYPTION_KEYS: `k1:${randomBytes(32).toString('base64')}`,
-    // Says of each request that it came in: what is never answered can be found so
-    LOG_LEVEL: 'debug'
-  }
+  await writeFile(catalogPath, JSON.stringify(plainCatalog))
+  const { environment, headers } = newBroker()
+  const urls = { DATABASE_URL: postgres.urlOf(STATE_DATABASE), POSTGRESQL_ADMIN_URL: postgres.adminUrl }
   const replicas: Replica[] = []
   for (let index = 0; index < count; index += 1) {
-    const options = { environment: { ...environment, ...variables(index) }, folder }
-    replicas.push(new Replica(`replica-${index + 1}`, await freePort(), options))
+    const own = { ...environment, ...urls, BROKER_CATALOG_PATH: catalogPath, ...variables(index) }
+    replicas.push(new Replica(`replica-${index + 1}`, await freePort(), { environment: own, folder }))
   }
   await Promise.all(replicas.map((replica) => replica.start()))
   return {
     folder,
-    postgres,
     replicas,
-    stateUrl: postgres.urlOf('osb_state'),
+    stateUrl: urls.DATABASE_URL,
+    adminUrl: urls.POSTGRESQL_ADMIN_URL,
+    headers,
+    close: async ({ keep }) => {
+      await endReplicas(replicas)
+      await removeServer(postgres, folder, keep)
+    }
+  }
+}
+
+export async function startServer(folder: string, settings: Record<string, string> = {}): Promise<EmbeddedPostgres> {
+  return startEmbeddedPostgres({
+    dataDir: join(folder, 'postgresql'),
+    databases: [STATE_DATABASE],
+    settings: { max_connections: '300', ...settings }
+  })
+}
+
+/** What all replicas of one broker share of their environment, and how to come in. */
+export function newBroker() {
+  const password = randomBytes(12).toString('hex')
+  const encryptionKeys = `k1:${randomBytes(32).toString('base64')}`
+  return {
+    encryptionKeys,
+    environment: {
+      PATH: process.env.PATH,
+      BROKER_STORAGE: 'postgres',
+      BROKER_USERNAME: 'chaos',
+      BROKER_PASSWORD: password,
+      BROKER_ENCRYPTION_KEYS: encryptionKeys,
+      // Logs each request when it arrives, so that a request without an answer can be found.
+      LOG_LEVEL: 'debug'
+    },
     headers: {
       authorization: `Basic ${Buffer.from(`chaos:${password}`).toString('base64')}`,
       'x-broker-api-version': '2.17',
       'content-type': 'application/json'
-    },
-    close: async ({ keep }) => {
-      for (const replica of replicas) replica.signal('SIGCONT')
-      await Promise.all(replicas.map((replica) => replica.end('SIGKILL')))
-      await postgres.stop()
-      const { clusterDir } = postgres
-      if (!keep) await rm(folder, { recursive: true, force: true })
-      if (!clusterDir.startsWith(folder)) await rm(join(clusterDir, '..'), { recursive: true, force: true })
     }
   }
+}
+
+export async function endReplicas(replicas: readonly Replica[]): Promise<void> {
+  for (const replica of replicas) replica.signal('SIGCONT')
+  await Promise.all(replicas.map((replica) => replica.end('SIGKILL')))
+}
+
+export async function removeServer(postgres: EmbeddedPostgres, folder: string, keep: boolean): Promise<void> {
+  await postgres.stop()
+  const { clusterDir } = postgres
+  if (!keep) await rm(folder, { recursive: true, force: true })
+  if (!clusterDir.startsWith(folder)) await rm(join(clusterDir, '..'), { recursive: true, force: true })
 }

@@ -22,7 +22,7 @@ export interface TcpProxy {
   cut(): void
   /** While set, new connections are reset at once. */
   refuse(refusing: boolean): void
-  /** The server executes the next COMMITs, and the client does not learn of it. */
+  /** The server executes the next COMMITs, and the client does not learn of it. A count of 0 ends that. */
   loseCommits(how: LostCommit, count?: number): void
   /** Points new connections at another server. */
   retarget(port: number): void
@@ -138,7 +138,7 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
       refusing = on
     },
     loseCommits(how, count = 1) {
-      losing = { how, left: count }
+      losing = count > 0 ? { how, left: count } : undefined
     },
     retarget(port) {
       target = port

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { plans, serviceId } from '../chaos/catalog.ts'
 import { Measures } from '../chaos/measures.ts'
-import { openScene, plans, type Scene, serviceId } from '../chaos/scene.ts'
+import { openScene, type Scene } from '../chaos/scene.ts'
 import { until } from './broker-process.ts'
 
 describe('three replicas on one database', () => {

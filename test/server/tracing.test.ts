@@ -3,8 +3,9 @@ import { randomBytes } from 'node:crypto'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
+import { exampleServiceId, plans, serviceId } from '../chaos/catalog.ts'
 import { freePort, type Replica } from '../chaos/replicas.ts'
-import { exampleServiceId, openScene, plans, type Scene, serviceId } from '../chaos/scene.ts'
+import { openScene, type Scene } from '../chaos/scene.ts'
 import { type OtlpReceiver, openOtlpReceiver, type ReceivedSpan } from '../helper/otlp-receiver.ts'
 import { query, until } from './broker-process.ts'
 
@@ -208,7 +209,7 @@ describe('two replicas that are traced and measured', () => {
         .toString()
         .split(':')[1] ?? ''
     const verifiers = await query(
-      scene.postgres.adminUrl,
+      scene.adminUrl,
       `SELECT rolpassword FROM pg_authid WHERE rolpassword IS NOT NULL AND rolname <> 'postgres'`
     )
     assert.equal(verifiers.length, 3)
