@@ -11,6 +11,7 @@ const EXPECTED = [
   /^The broker cannot reach its database\.$/,
   /^The database of the broker is too busy\.$/,
   /^The work did not end within 8 s\. It is being undone\.$/,
+  /^The broker is not ready to take operations yet\.$/,
   /^The broker stopped while it worked on this\.$/,
   /^An earlier attempt is still being undone\.$/
 ]
