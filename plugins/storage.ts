@@ -1,7 +1,9 @@
 import fp from 'fastify-plugin'
 import type { Pool } from 'pg'
+import { Unavailable } from '../src/core/provider.ts'
 import type { Runner } from '../src/core/runner.ts'
 import type { Store } from '../src/core/store.ts'
+import { ConnectionRefused, refusalOf } from '../src/postgres/refusal.ts'
 import { InProcessRunner } from '../src/runners/in-process.ts'
 import { MemoryStore } from '../src/stores/memory.ts'
 import { EncryptionKeysError, parseEncryptionKeys } from '../src/stores/postgres/encryption-keys.ts'
@@ -24,7 +26,16 @@ export interface Storage {
 }
 
 /** The broker's own state: in memory, or in a PostgreSQL database. */
-export type StoreOption = 'memory' | { readonly pool: Pool } | { readonly connectionString: string }
+export type StoreOption =
+  | 'memory'
+  /** A pool of the host application, which stays its own: the broker changes no setting of its sessions. */
+  | { readonly pool: Pool }
+  | {
+      /** `postgresql://user:password@host:port/database`, also with several hosts. */
+      readonly connectionString: string
+      /** Connections for requests and workers; default 16. Four for the queue and one for cancels come on top. */
+      readonly poolSize?: number | undefined
+    }
 
 export interface StorageOptions {
   readonly store: StoreOption
@@ -35,9 +46,18 @@ export interface StorageOptions {
 const MISSING_KEYS =
   'there are credentials or states under encryption keys that are not given: what is under them cannot be read. Add ' +
   'those keys behind the first one in BROKER_ENCRYPTION_KEYS (or the option encryptionKeys), and see osb rekey --check'
-/** How long a request waits for a connection before it is answered 503. */
-const CONNECT_TIMEOUT_MS = 3_000
+/** How messages call the option that has the connection URL. */
+const URL_OPTION = 'store.connectionString'
 const POOL_SIZE = 16
+
+/** A server that refuses the broker at its start will not be there by waiting, as one that is down may. */
+function explainRefusal(setting: string): (error: unknown) => never {
+  return (error) => {
+    const cause = error instanceof Unavailable ? error.cause : error
+    const reason = refusalOf(cause)
+    throw reason === undefined ? error : new ConnectionRefused(setting, reason, { cause })
+  }
+}
 
 /** The store and its runner; closed with the app. An injected pool stays the host's. */
 export const storage = fp<StorageOptions>(
@@ -60,7 +80,9 @@ export const storage = fp<StorageOptions>(
       )
     }
     // Not needed for a store in memory, and much of what there is to load
-    const { asUnavailable, migrate, PostgresStore, Sealer } = await import('../src/stores/postgres/index.ts')
+    const { asUnavailable, migrate, PostgresStore, Sealer, stateSettings } = await import(
+      '../src/stores/postgres/index.ts'
+    )
     const { PgBossRunner } = await import('../src/runners/pg-boss.ts')
     const sealer = new Sealer(parseEncryptionKeys(encryptionKeys))
     let pool: Pool
@@ -72,12 +94,9 @@ export const storage = fp<StorageOptions>(
           'This app has @fastify/postgres already: give its pool with the option store: { pool: app.pg.pool }.'
         )
       }
-      await app.register((await import('@fastify/postgres')).default, {
-        connectionString: option.connectionString,
-        max: POOL_SIZE,
-        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-        application_name: 'osb'
-      })
+      const url = { text: option.connectionString, name: URL_OPTION }
+      const settings = stateSettings(url, { max: option.poolSize ?? POOL_SIZE, application_name: 'osb' })
+      await app.register((await import('@fastify/postgres')).default, settings)
       pool = app.pg.pool
     }
     const store = new PostgresStore(pool, { sealer, log: app.log })
@@ -89,7 +108,7 @@ export const storage = fp<StorageOptions>(
       if (kids.length > 0) app.log.warn({ kids }, MISSING_KEYS)
     }
     const prepare = async () => {
-      logApplied(await migrate(pool))
+      logApplied(await migrate(pool).catch(explainRefusal('pool' in option ? 'store.pool' : URL_OPTION)))
       warnOfKeys(await store.missingKids())
     }
     app.decorate('osbStorage', { store, runner, prepare, queueMs: () => store.queueMs() })

@@ -1,6 +1,8 @@
 import { isIP } from 'node:net'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
+import type { ConnectionTarget } from './postgres/connection-target.ts'
+import { ConnectionUrlError, parseConnectionUrl } from './postgres/connection-url.ts'
 
 const Port = (options: object) => Type.Integer({ minimum: 0, maximum: 65_535, ...options })
 
@@ -36,7 +38,16 @@ export const Environment = Type.Object({
     default: 'embedded',
     description: "where the broker's own state is kept"
   }),
-  DATABASE_URL: Type.Optional(Type.String({ description: "the broker's own state, with `postgres`" })),
+  DATABASE_URL: Type.Optional(
+    Type.String({ description: "the broker's own state, with `postgres`; also with several hosts" })
+  ),
+  BROKER_DATABASE_POOL_SIZE: Type.Integer({
+    default: 16,
+    minimum: 2,
+    maximum: 1_000,
+    description:
+      "connections of one replica to its own state, for requests and workers; five more are the queue's and the cancels'"
+  }),
   BROKER_DATA_DIR: Type.String({ default: '.data', description: 'of embedded storage' }),
   BROKER_CATALOG_PATH: Type.Optional(Type.String({ description: 'JSON or YAML; default: the shipped catalog' })),
   BROKER_DEFAULT_PROVIDER: Type.Optional(
@@ -78,6 +89,12 @@ export const Environment = Type.Object({
   POSTGRESQL_ADMIN_ROLE: Type.Optional(
     Type.String({ description: 'group that everything is made as, so that the login can be replaced' })
   ),
+  BROKER_POSTGRESQL_POOL_SIZE: Type.Integer({
+    default: 8,
+    minimum: 1,
+    maximum: 1_000,
+    description: "maintenance connections of one replica to each server of tenants' databases"
+  }),
   POSTGRESQL_SERVERS_FILE: Type.Optional(
     Type.String({ description: 'YAML or JSON: several servers by name, in place of the variables of one' })
   ),
@@ -145,7 +162,10 @@ function requireTogether(config: Environment): Environment {
   }
   requireTls(config)
   trustedProxies(config)
-  for (const name of ['DATABASE_URL', 'POSTGRESQL_ADMIN_URL'] as const) requirePostgresUrl(name, config[name])
+  for (const name of ['DATABASE_URL', 'POSTGRESQL_ADMIN_URL'] as const) {
+    const text = config[name]
+    if (text !== undefined) connectionTarget(name, text)
+  }
   if (BROKER_STORAGE !== 'postgres') return config
   if (config.DATABASE_URL === undefined) {
     throw new ConfigError(
@@ -189,9 +209,14 @@ export function trustedProxies({ BROKER_TRUST_PROXY: text }: Environment): strin
   return proxies
 }
 
-function requirePostgresUrl(name: string, text: string | undefined): void {
-  if (text === undefined || (URL.canParse(text) && /^postgres(?:ql)?:$/.test(new URL(text).protocol))) return
-  throw new ConfigError(`${name} is not usable: it must be postgresql://user:password@host:port/database.`)
+/** @throws {ConfigError} naming the variable and what is wrong with its connection URL, without any part of a secret */
+export function connectionTarget(name: string, text: string): ConnectionTarget {
+  try {
+    return parseConnectionUrl(text, name)
+  } catch (error) {
+    if (!(error instanceof ConnectionUrlError)) throw error
+    throw new ConfigError(error.message, { cause: error })
+  }
 }
 
 function isWhole({ type, anyOf }: TSchema): boolean {

@@ -2,7 +2,8 @@ import { accessSync, constants, readFileSync, statSync } from 'node:fs'
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import { parse } from 'yaml'
-import { ConfigError, type Environment } from './config.ts'
+import { ConfigError, connectionTarget, type Environment } from './config.ts'
+import type { ConnectionTarget } from './postgres/connection-target.ts'
 import type {
   PostgresqlProviderOptions,
   PostgresqlProviderSettings,
@@ -11,7 +12,7 @@ import type {
 
 const Server = Type.Object(
   {
-    admin_url: Type.String({ pattern: '^postgres(ql)?://' }),
+    admin_url: Type.String({ minLength: 1 }),
     admin_role: Type.Optional(Type.String({ minLength: 1, maxLength: 63 })),
     public_host: Type.Optional(Type.String({ minLength: 1 })),
     public_port: Type.Optional(Type.Integer({ minimum: 1, maximum: 65_535 })),
@@ -54,7 +55,7 @@ export function postgresqlOptions(
   config: Environment,
   embedded: EmbeddedServer | undefined
 ): PostgresqlProviderOptions | undefined {
-  const common = backupFrom(config)
+  const common = { ...backupFrom(config), poolSize: config.BROKER_POSTGRESQL_POOL_SIZE }
   const { POSTGRESQL_SERVERS_FILE: file } = config
   if (file !== undefined) {
     const other = OF_ONE_SERVER.find((name) => config[name] !== undefined)
@@ -70,6 +71,11 @@ export function postgresqlOptions(
   }
   if (config.POSTGRESQL_ADMIN_URL !== undefined) {
     const { POSTGRESQL_ADMIN_URL: adminUrl, POSTGRESQL_ADMIN_ROLE: adminRole } = config
+    requireAddress(connectionTarget('POSTGRESQL_ADMIN_URL', adminUrl), {
+      url: 'POSTGRESQL_ADMIN_URL',
+      publicHost: server.publicHost,
+      setting: 'POSTGRESQL_PUBLIC_HOST'
+    })
     return { ...common, ...server, adminUrl, adminRole }
   }
   return embedded === undefined ? undefined : { ...common, ...server, ...embedded }
@@ -102,6 +108,11 @@ function readServersFile(file: string): Record<string, PostgresqlServer> {
         'Each of "servers" is a name with admin_url, and if need be admin_role, public_host, public_port, ca_file and max_databases.'
     )
   }
+  for (const [name, { admin_url: adminUrl, public_host: publicHost }] of Object.entries(content.servers)) {
+    const place = `POSTGRESQL_SERVERS_FILE: servers.${name}`
+    const target = connectionTarget(`${place}.admin_url`, adminUrl)
+    requireAddress(target, { url: `${place}.admin_url`, publicHost, setting: 'public_host' })
+  }
   return Object.fromEntries(
     Object.entries(content.servers).map(([name, server]) => [
       name,
@@ -115,6 +126,15 @@ function readServersFile(file: string): Record<string, PostgresqlServer> {
       }
     ])
   )
+}
+
+/** Of several hosts, which of them a binding has to connect to changes with each failover. */
+function requireAddress(
+  { hosts }: ConnectionTarget,
+  { url, publicHost, setting }: { url: string; publicHost: string | undefined; setting: string }
+): void {
+  if (hosts.length === 1 || publicHost !== undefined) return
+  throw new ConfigError(`${url} has several hosts: set ${setting} to the address that applications connect to.`)
 }
 
 function contentOf(file: string): unknown {

@@ -24,6 +24,7 @@ import { ReloadablePlatforms } from './platforms/index.ts'
 import { postgresqlOptions } from './postgresql-servers.ts'
 import { guardServer } from './server/guard.ts'
 import { connectionLimits, REQUEST_TIMEOUT_MS } from './server/limits.ts'
+import { inWordsOfVariables } from './server/refused-connection.ts'
 import { parseEncryptionKeys } from './stores/postgres/encryption-keys.ts'
 import { startTelemetry } from './telemetry-sdk/index.ts'
 import { TlsServers, tlsFiles } from './tls.ts'
@@ -149,7 +150,7 @@ export async function startBroker(
     }
   } catch (error) {
     await stop({ app, postgres, stopTelemetry })
-    throw error
+    throw inWordsOfVariables(error)
   }
 }
 
@@ -243,7 +244,7 @@ function storeFrom(config: Environment, postgres: EmbeddedPostgres | undefined):
   if (config.BROKER_STORAGE === 'memory') return 'memory'
   const connectionString = postgres?.urlOf(STATE_DATABASE) ?? config.DATABASE_URL
   if (connectionString === undefined) throw new ConfigError('Set DATABASE_URL.')
-  return { connectionString }
+  return { connectionString, poolSize: config.BROKER_DATABASE_POOL_SIZE }
 }
 
 function credentialsFrom(config: Environment, kept: KeptCredentials | undefined): AuthOption {

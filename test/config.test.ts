@@ -16,6 +16,8 @@ const defaults = {
   BROKER_MISSING_VERSION_STATUS: 412,
   BROKER_DELETED_LAST_OPERATION: 'succeeded',
   BROKER_SYNC_DEADLINE_MS: 8000,
+  BROKER_DATABASE_POOL_SIZE: 16,
+  BROKER_POSTGRESQL_POOL_SIZE: 8,
   LOG_LEVEL: 'info'
 }
 
@@ -43,6 +45,8 @@ const accepted: [Record<string, string>, Partial<Environment>][] = [
   [{ BROKER_SYNC_DEADLINE_MS: '100' }, { BROKER_SYNC_DEADLINE_MS: 100 }],
   [{ BROKER_AUDIT_RETENTION_DAYS: '365' }, { BROKER_AUDIT_RETENTION_DAYS: 365 }],
   [{ POSTGRESQL_PUBLIC_PORT: '1' }, { POSTGRESQL_PUBLIC_PORT: 1 }],
+  [{ BROKER_DATABASE_POOL_SIZE: '2' }, { BROKER_DATABASE_POOL_SIZE: 2 }],
+  [{ BROKER_POSTGRESQL_POOL_SIZE: '1000' }, { BROKER_POSTGRESQL_POOL_SIZE: 1_000 }],
   [{ LOG_LEVEL: 'silent' }, { LOG_LEVEL: 'silent' }],
   [{ BROKER_TRUST_PROXY: '127.0.0.1, 10.0.0.0/8,::1/128' }, { BROKER_TRUST_PROXY: '127.0.0.1, 10.0.0.0/8,::1/128' }],
   [
@@ -102,6 +106,19 @@ const refused: [Record<string, string>, string][] = [
   [{ BROKER_PORT: ' ' }, 'BROKER_PORT is " ": it must be a whole number from 0 to 65535.'],
   [{ BROKER_PORT: '8080x' }, 'BROKER_PORT is "8080x": it must be a whole number from 0 to 65535.'],
   [{ BROKER_PORT: 'true' }, 'BROKER_PORT is "true": it must be a whole number from 0 to 65535.'],
+  [{ BROKER_DATABASE_POOL_SIZE: '1' }, 'BROKER_DATABASE_POOL_SIZE is "1": it must be a whole number from 2 to 1000.'],
+  [
+    { BROKER_POSTGRESQL_POOL_SIZE: '0' },
+    'BROKER_POSTGRESQL_POOL_SIZE is "0": it must be a whole number from 1 to 1000.'
+  ],
+  [
+    { ...credentials, ...database, DATABASE_URL: 'postgresql://a:b@db/osb?sslMode=verify-full' },
+    'DATABASE_URL has the unknown parameter "sslMode": use "sslmode".'
+  ],
+  [
+    { POSTGRESQL_ADMIN_URL: 'postgresql://a:b@db/postgres?ssl=require' },
+    'POSTGRESQL_ADMIN_URL has ssl=require: allowed are 0, 1, true, false, no-verify. Write sslmode=require.'
+  ],
   [{ POSTGRESQL_PUBLIC_PORT: '0' }, 'POSTGRESQL_PUBLIC_PORT is "0": it must be a whole number from 1 to 65535.'],
   [{ BROKER_STORAGE: 'Embedded' }, 'BROKER_STORAGE is "Embedded": it must be embedded, memory or postgres.'],
   [{ BROKER_MISSING_VERSION_STATUS: '404' }, 'BROKER_MISSING_VERSION_STATUS is "404": it must be 412 or 400.'],

@@ -14,6 +14,7 @@ const ranks: Record<string, number> = {
   'src/package-files': 1,
   'src/client': 1,
   'src/core': 1,
+  'src/postgres': 1.5,
   'src/conformance': 2,
   'src/config': 2,
   'src/embedded-postgres': 2,

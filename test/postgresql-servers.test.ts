@@ -33,6 +33,7 @@ test('servers: each of the file has its own admin, addresses and room', (t) => {
   )
   assert.deepEqual(optionsFrom({ POSTGRESQL_SERVERS_FILE: file, POSTGRESQL_BACKUP_COMMAND: 'true' }), {
     backupCommand: 'true',
+    poolSize: 8,
     servers: {
       blue: {
         adminUrl: 'postgresql://admin:secret@blue.internal:5432/postgres',
@@ -57,7 +58,17 @@ test('servers: each of the file has its own admin, addresses and room', (t) => {
 test('servers: a file that breaks a rule is refused with the place and without the secret', (t) => {
   const wrong: [string, RegExp][] = [
     ['servers: {}', /servers is not as it must be/],
-    ['servers: { blue: { admin_url: "mysql://a:secret@b/c" } }', /servers\.blue\.admin_url is not as it must be/],
+    [
+      'servers: { blue: { admin_url: "mysql://a:secret@b/c" } }',
+      /^POSTGRESQL_SERVERS_FILE: servers\.blue\.admin_url is not/
+    ],
+    ['servers: { blue: { admin_url: 5 } }', /servers\.blue\.admin_url is not as it must be/],
+    [
+      'servers: { blue: { admin_url: "postgres://a:secret@b/c?sslMode=require" } }',
+      /^POSTGRESQL_SERVERS_FILE: servers\.blue\.admin_url has the unknown parameter "sslMode": use "sslmode"\.$/
+    ],
+    ['servers: { blue: { admin_url: "postgres://a:sec#ret@b/c" } }', /blue\.admin_url contains an unencoded "#"/],
+    ['servers: { blue: { admin_url: "postgres://a:secret@b,c/d" } }', /several hosts: set public_host to the address/],
     ['servers: { blue: { admin_url: "postgres://a:secret@b/c", port: 1 } }', /servers\.blue\.port is not/],
     ['servers: { Blue: { admin_url: "postgres://a:secret@b/c" } }', /servers\.Blue is not/],
     ['servers: { blue: { admin_url: "postgres://a:secret@b/c", max_databases: 0 } }', /max_databases is not/],
@@ -102,6 +113,21 @@ test('servers: without a file it is the one of the variables, else the embedded 
   assert.ok(other !== undefined && 'adminUrl' in other)
   assert.deepEqual([other.adminUrl, other.stateDatabase, other.publicHost], [embedded.adminUrl, 'state', 'here'])
   assert.equal(optionsFrom({}), undefined)
+})
+
+test('servers: an admin URL with several hosts needs the address that bindings are told', () => {
+  const POSTGRESQL_ADMIN_URL = 'postgres://a@b,c/d'
+  assert.throws(() => optionsFrom({ POSTGRESQL_ADMIN_URL }), {
+    name: 'ConfigError',
+    message:
+      'POSTGRESQL_ADMIN_URL has several hosts: set POSTGRESQL_PUBLIC_HOST to the address that applications connect to.'
+  })
+  assert.ok(optionsFrom({ POSTGRESQL_ADMIN_URL, POSTGRESQL_PUBLIC_HOST: 'db.example' }))
+})
+
+test('servers: the size of the pools is that of the variable', () => {
+  const options = optionsFrom({ POSTGRESQL_ADMIN_URL: 'postgres://a@b/c', BROKER_POSTGRESQL_POOL_SIZE: '3' })
+  assert.equal(options?.poolSize, 3)
 })
 
 test('backup: a directory must be there and be writable, and takes the place of a command', (t) => {

@@ -1,16 +1,15 @@
 import { join } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import { Pool } from 'pg'
 import { ConfigError } from '../config.ts'
 import { Unavailable } from '../core/provider.ts'
 import { urlOfKept } from '../embedded-postgres/index.ts'
 import { STATE_DATABASE } from '../server.ts'
-import { AuditReader } from '../stores/postgres/index.ts'
+import { AuditReader, openStatePool } from '../stores/postgres/index.ts'
 import { filterFrom, filterHelp, filterOptions } from './audit-filter.ts'
 import { jsonLines, textLines } from './audit-lines.ts'
 import { type Arguments, type Command, UsageError } from './command.ts'
-import { databaseUrl, explained } from './state-database.ts'
+import { DATABASE_URL, databaseUrl, explained } from './state-database.ts'
 
 /** `osb audit`: who did what to instances and bindings, when, and how it ended. */
 export const auditCommand: Command = {
@@ -33,10 +32,8 @@ async function showAudit({ values }: Arguments): Promise<void> {
   if (values.follow === true && filter.until !== undefined) {
     throw new UsageError('Give --follow or --until, not both: what comes is after any --until.')
   }
-  const connectionString = databaseUrl() ?? (await embeddedUrl())
-  const pool = new Pool({ connectionString, max: 1, application_name: 'osb-audit' })
-  // The statement that needs a lost connection fails by itself; without a listener the process would end here.
-  pool.on('error', () => undefined)
+  const text = databaseUrl() ?? (await embeddedUrl())
+  const pool = openStatePool({ text, name: DATABASE_URL }, { max: 1, application_name: 'osb-audit' })
   try {
     const reader = new AuditReader(pool, filter)
     const pages = values.follow === true ? reader.follow(limit) : reader.pages(limit)

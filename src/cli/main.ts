@@ -5,6 +5,8 @@ import { CatalogError } from '../core/catalog/faults.ts'
 import { Unavailable } from '../core/provider.ts'
 import { EmbeddedPostgresError } from '../embedded-postgres/errors.ts'
 import { PlatformsError } from '../platforms/mistake.ts'
+import { ConnectionUrlError } from '../postgres/connection-url.ts'
+import { ServerUnfit } from '../providers/postgresql/faults.ts'
 import { EncryptionKeysError } from '../stores/postgres/encryption-keys.ts'
 import { type Command, Interrupted, runCommand, UsageError } from './command.ts'
 
@@ -34,6 +36,7 @@ const PLAIN_ERRORS = [
   CatalogError,
   CatalogUnavailable,
   ConfigError,
+  ConnectionUrlError,
   EmbeddedPostgresError,
   EncryptionKeysError,
   Interrupted,
@@ -41,6 +44,7 @@ const PLAIN_ERRORS = [
   OperationTimeout,
   OsbError,
   PlatformsError,
+  ServerUnfit,
   Unavailable,
   UnexpectedAnswer,
   UsageError

@@ -1,4 +1,3 @@
-import { Pool } from 'pg'
 import { ConfigError, type Environment, readEnvironment } from '../config.ts'
 import { loadCatalog } from '../core/catalog/index.ts'
 import type { Stage } from '../core/perform.ts'
@@ -9,8 +8,10 @@ import { shippedCatalog } from '../package-files.ts'
 import { postgresqlOptions } from '../postgresql-servers.ts'
 import { exampleProvider } from '../providers/example.ts'
 import { postgresqlProvider } from '../providers/postgresql/index.ts'
-import { PostgresStore, parseEncryptionKeys, Sealer } from '../stores/postgres/index.ts'
+import { inWordsOfVariables } from '../server/refused-connection.ts'
+import { openStatePool, PostgresStore, parseEncryptionKeys, Sealer } from '../stores/postgres/index.ts'
 import { type Arguments, type Command, UsageError } from './command.ts'
+import { DATABASE_URL, explained } from './state-database.ts'
 
 /** `osb postgresql audit`: compares the tenants' servers with what the broker believes. Reads the environment of `osb serve`. */
 export const postgresqlCommand: Command = {
@@ -39,8 +40,8 @@ interface Line {
 async function runAudit({ words: [word], values }: Arguments): Promise<void> {
   if (word !== 'audit') throw new UsageError(`There is no "osb postgresql ${word}". There is: osb postgresql audit.`)
   const config = readEnvironment(process.env)
-  const { BROKER_STORAGE, DATABASE_URL, BROKER_ENCRYPTION_KEYS } = config
-  if (BROKER_STORAGE !== 'postgres' || DATABASE_URL === undefined || BROKER_ENCRYPTION_KEYS === undefined) {
+  const { BROKER_STORAGE, DATABASE_URL: text, BROKER_ENCRYPTION_KEYS } = config
+  if (BROKER_STORAGE !== 'postgres' || text === undefined || BROKER_ENCRYPTION_KEYS === undefined) {
     throw new ConfigError(
       'osb postgresql audit needs BROKER_STORAGE=postgres with the environment that the broker has.'
     )
@@ -51,17 +52,22 @@ async function runAudit({ words: [word], values }: Arguments): Promise<void> {
       "Set POSTGRESQL_ADMIN_URL (or POSTGRESQL_SERVERS_FILE) to the server of the tenants' databases."
     )
   }
-  const pool = new Pool({ connectionString: DATABASE_URL, max: 2 })
+  const pool = openStatePool({ text, name: DATABASE_URL }, { max: 2, application_name: 'osb-audit' })
   const store = new PostgresStore(pool, { sealer: new Sealer(parseEncryptionKeys(BROKER_ENCRYPTION_KEYS)) })
   const provider = postgresqlProvider(options)
   const counts = { found: 0, left: 0 }
   try {
+    await provider.start?.()
     const stage = { store, ...(await catalogOf(config, provider)), providers: new Map([[provider.name, provider]]) }
-    for await (const line of audit(stage, provider, values.repair === true)) {
-      counts.found += 1
-      if (!line.healed) counts.left += 1
-      process.stdout.write(`${values.json === true ? JSON.stringify(line) : textOf(line)}\n`)
-    }
+    await explained(async () => {
+      for await (const line of audit(stage, provider, values.repair === true)) {
+        counts.found += 1
+        if (!line.healed) counts.left += 1
+        process.stdout.write(`${values.json === true ? JSON.stringify(line) : textOf(line)}\n`)
+      }
+    })
+  } catch (error) {
+    throw inWordsOfVariables(error)
   } finally {
     await provider.stop?.()
     await store.close()

@@ -29,8 +29,10 @@ async function runRekey({ values }: Arguments): Promise<void> {
   const { pool, sealer, close } = await openState(readEnvironment(process.env), 'osb rekey')
   try {
     const place = { pool, sealer, tables: tablesOf() }
-    await explained(() => migrate(pool))
-    report(await (values.check === true ? countKids(place) : rekeyAll(place)), sealer.kids)
+    await explained(async () => {
+      await migrate(pool)
+      report(await (values.check === true ? countKids(place) : rekeyAll(place)), sealer.kids)
+    })
   } finally {
     await close()
   }

@@ -1,4 +1,6 @@
 import { ConfigError } from '../config.ts'
+import { Unavailable } from '../core/provider.ts'
+import { refusalOf } from '../postgres/refusal.ts'
 
 /**
  * Runs `work` on the database of the broker's own state, and says what to do when the server answers and refuses.
@@ -8,10 +10,14 @@ export async function explained<T>(work: () => Promise<T>): Promise<T> {
   try {
     return await work()
   } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    if (error instanceof Error && REFUSED.test(code)) {
-      throw new ConfigError(`DATABASE_URL: ${error.message}.`, { cause: error })
+    const cause = error instanceof Unavailable ? error.cause : error
+    const refusal = refusalOf(cause)
+    if (refusal !== undefined) throw new ConfigError(`${DATABASE_URL}: ${refusal}.`, { cause })
+    if (error instanceof Unavailable && cause instanceof Error) {
+      // The variable is the first thing to look at, and what the network said is the second.
+      throw new Unavailable(`${DATABASE_URL}: the database cannot be used: ${wordsOf(cause)}.`, { cause })
     }
+    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
     if (UNMIGRATED.test(code)) {
       throw new ConfigError('The schema in that database is not that of this program: run osb migrate.', {
         cause: error
@@ -21,8 +27,14 @@ export async function explained<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** Wrong user or password, no such database, or no right to what is in it. */
-const REFUSED = /^(?:28...|3D000|42501)$/
+/** How messages call the URL of that database. */
+export const DATABASE_URL = 'DATABASE_URL'
+
+/** An error of several addresses has no words of its own. */
+function wordsOf(error: Error): string {
+  return error.message || ('code' in error ? String(error.code) : error.name)
+}
+
 /** No such table, column or schema. */
 const UNMIGRATED = /^(?:42P01|42703|3F000)$/
 

@@ -1,11 +1,12 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
-import { Pool } from 'pg'
+import type { Pool } from 'pg'
 import { ConfigError, type Environment } from '../config.ts'
 import { startEmbeddedPostgres } from '../embedded-postgres/index.ts'
 import { keptEncryptionKeys } from '../kept-secrets.ts'
 import { STATE_DATABASE } from '../server.ts'
-import { parseEncryptionKeys, Sealer } from '../stores/postgres/index.ts'
+import { openStatePool, parseEncryptionKeys, Sealer } from '../stores/postgres/index.ts'
+import { DATABASE_URL } from './state-database.ts'
 
 /** The broker's own state, for commands that work on it beside the broker. */
 export interface State {
@@ -19,16 +20,16 @@ export interface State {
  * @throws {ConfigError} when there is none
  */
 export async function openState(config: Environment, command: string): Promise<State> {
-  const { BROKER_STORAGE, DATABASE_URL, BROKER_ENCRYPTION_KEYS, BROKER_DATA_DIR } = config
+  const { BROKER_STORAGE, DATABASE_URL: url, BROKER_ENCRYPTION_KEYS, BROKER_DATA_DIR } = config
   if (BROKER_STORAGE === 'memory') {
     throw new ConfigError(`${command} needs BROKER_STORAGE=postgres or embedded: memory keeps nothing to work on.`)
   }
   if (BROKER_STORAGE === 'postgres') {
-    if (DATABASE_URL === undefined || BROKER_ENCRYPTION_KEYS === undefined) {
+    if (url === undefined || BROKER_ENCRYPTION_KEYS === undefined) {
       throw new ConfigError(`${command} needs DATABASE_URL and BROKER_ENCRYPTION_KEYS, as the broker has them.`)
     }
     const sealer = new Sealer(parseEncryptionKeys(BROKER_ENCRYPTION_KEYS))
-    const pool = openPool(DATABASE_URL)
+    const pool = openPool(url)
     return { pool, sealer, close: () => pool.end() }
   }
   const dataDir = join(BROKER_DATA_DIR, 'postgresql')
@@ -47,7 +48,6 @@ export async function openState(config: Environment, command: string): Promise<S
   }
 }
 
-/** A lost idle connection shows in the next statement; unheard it would end the process. */
-function openPool(connectionString: string): Pool {
-  return new Pool({ connectionString, max: 2 }).on('error', () => undefined)
+function openPool(text: string): Pool {
+  return openStatePool({ text, name: DATABASE_URL }, { max: 2, application_name: 'osb-rekey' })
 }

@@ -1,14 +1,14 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { PoolConfig } from 'pg'
 import { type Db, type Job, PgBoss } from 'pg-boss'
 import { type TaskLog, Unavailable } from '../core/provider.ts'
 import type { Execute, Execution, Runner, Sweep } from '../core/runner.ts'
 import type { OperationRecord, Transaction } from '../core/store.ts'
+import { type BoundedPoolConfig, type SessionBounds, settingsLike } from '../postgres/index.ts'
 import { backoff } from './backoff.ts'
 
 export interface PgBossRunnerOptions {
-  /** How to reach the database that the store is in. */
-  readonly connection: PoolConfig
+  /** How to reach the database that the store is in: the options of its pool. */
+  readonly connection: BoundedPoolConfig
   /** Schema of the jobs; default `osb_jobs`. */
   readonly schema?: string
   /** Operations that this process executes side by side; default 8. */
@@ -42,6 +42,12 @@ const EXPIRE_SECONDS = 23 * 3600
 const STOP_TIMEOUT_MS = 2_000
 /** A process that stops while its database hangs must not wait for pg-boss's own 10 s. */
 const CONNECT_TIMEOUT_MS = 3_000
+/** Connections of the queue of one replica. */
+const POOL_SIZE = 4
+/** Maintenance of the job tables takes longer than a request may; each of their locks is short all the same. */
+const BOUNDS: SessionBounds = { statementMs: 300_000, lockMs: 10_000, idleInTransactionMs: 60_000 }
+/** More than the server takes; before that a connection that was lost is noticed by looking from another. */
+const SILENCE_MS = BOUNDS.statementMs + 5_000
 
 /**
  * Executes operations through pg-boss: a job is inserted in the transaction that writes its operation, several replicas
@@ -63,16 +69,20 @@ export class PgBossRunner implements Runner {
   #started = false
 
   constructor({ connection, schema = 'osb_jobs', concurrency = 8, explain, log }: PgBossRunnerOptions) {
-    const { connectionString, host, port, user, password, database, ssl } = connection
     this.#log = log
     this.#explain = explain
     this.#concurrency = concurrency
-    this.#boss = new PgBoss({
-      ...definedOnly({ connectionString, host, port, user, password, database, ssl }),
-      schema,
-      max: 4,
+    // pg-boss hands all of it on to its pool.
+    const pool: object = settingsLike(connection, {
+      max: POOL_SIZE,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
       application_name: 'osb-jobs',
+      bounds: BOUNDS,
+      silenceMs: SILENCE_MS
+    })
+    this.#boss = new PgBoss({
+      ...pool,
+      schema,
       superviseIntervalSeconds: SUPERVISE_SECONDS,
       monitorIntervalSeconds: SUPERVISE_SECONDS,
       maintenanceIntervalSeconds: 600,
@@ -215,9 +225,4 @@ function isDatabase(value: unknown): value is Db {
 function asDatabase(transaction: Transaction): Db {
   if (!isDatabase(transaction)) throw new TypeError('the pg-boss runner needs a transaction of the PostgreSQL store')
   return transaction
-}
-
-function definedOnly<T extends object>(fields: T): { [K in keyof T]?: Exclude<T[K], undefined> } {
-  const entries = Object.entries(fields).filter(([, value]) => value !== undefined)
-  return Object.fromEntries(entries) as { [K in keyof T]?: Exclude<T[K], undefined> }
 }

@@ -51,14 +51,15 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
   let losing: { how: LostCommit; left: number } | undefined
   let lostCommits = 0
 
-  const server = createServer({ noDelay: true }, (client) => {
+  // Half open: otherwise Node.js answers the end of one side by itself, while nothing is to pass.
+  const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
     if (refusing) {
       client.resetAndDestroy()
       return
     }
     const link: Link = {
       client,
-      server: connect({ port: target, host: '127.0.0.1', noDelay: true }),
+      server: connect({ port: target, host: '127.0.0.1', noDelay: true, allowHalfOpen: true }),
       frozen: freezing,
       held: [],
       losing: undefined

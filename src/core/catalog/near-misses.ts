@@ -24,7 +24,7 @@ function normalize(key: string): string {
 }
 
 /** Levenshtein's, row by row. Keys of very different length are far apart without counting. */
-function distance(a: string, b: string): number {
+export function distance(a: string, b: string): number {
   if (Math.abs(a.length - b.length) > 2) return Number.POSITIVE_INFINITY
   let row = Array.from({ length: b.length + 1 }, (_, index) => index)
   for (const [i, letter] of [...a].entries()) {

@@ -1,62 +1,90 @@
-/** Session settings are ours to choose: one in the URL would beat them. */
-const SESSION_PARAMETERS = [
-  'options',
-  'application_name',
-  'fallback_application_name',
-  'lock_timeout',
-  'statement_timeout',
-  'idle_in_transaction_session_timeout'
-]
+import {
+  type BoundedPoolConfig,
+  type ConnectionTarget,
+  Endpoint,
+  parseConnectionUrl,
+  settingsOf
+} from '../../postgres/index.ts'
 
 const DEFAULT_PORT = 5432
 
-/** The admin's URL, and those of other databases and logins of the same server. */
-export class AdminUrl {
-  readonly #url: URL
+/** A database, and who logs in to it. */
+export interface Login {
+  readonly database: string
+  readonly username: string
+  readonly password: string
+}
 
-  /** @param caFile authority to check the server's certificate against, where the URL asks for TLS and names none */
-  constructor(adminUrl: string, caFile?: string) {
-    if (!URL.canParse(adminUrl)) throw new Error('The PostgreSQL admin URL is not a URL.')
-    this.#url = new URL(adminUrl)
-    const { searchParams } = this.#url
-    for (const name of SESSION_PARAMETERS) searchParams.delete(name)
-    const mode = searchParams.get('sslmode') ?? 'disable'
-    if (caFile !== undefined && mode !== 'disable' && !searchParams.has('sslrootcert')) {
-      searchParams.set('sslrootcert', caFile)
+/**
+ * The admin's connection URL, and the way to other databases and logins of the same server. Session settings of the URL have no
+ * effect: they are the provider's to choose.
+ */
+export class AdminUrl {
+  readonly #target: ConnectionTarget
+  /** What the admin's connections know together. */
+  readonly #endpoint: Endpoint
+
+  /**
+   * @param name How messages call the URL.
+   * @param caFile Authority to check the server's certificate against, where the URL asks for TLS and names none.
+   * @throws {ConnectionUrlError} when the URL cannot be used
+   */
+  constructor(adminUrl: string, name: string, caFile?: string) {
+    const target = parseConnectionUrl(adminUrl, name)
+    const { tls } = target
+    this.#target = {
+      ...target,
+      tls: tls === undefined || tls.check === 'off' ? tls : { ...tls, rootCertFile: tls.rootCertFile ?? caFile },
+      options: undefined,
+      applicationName: undefined
     }
+    this.#endpoint = new Endpoint(target.hosts, target.attributes)
   }
 
   /** As bindings are to be told; a socket's directory means the local host. */
   get host(): string {
-    const host = this.#url.hostname === '' ? (this.#url.searchParams.get('host') ?? '') : this.#url.hostname
-    return host === '' || host.startsWith('/') || host.startsWith('%2F')
-      ? 'localhost'
-      : host.replace(/^\[(.+)\]$/, '$1')
+    const host = this.#target.hosts[0]?.host ?? ''
+    return host === '' || host.startsWith('/') ? 'localhost' : host
   }
 
   get port(): number {
-    return Number(this.#url.port || this.#url.searchParams.get('port') || DEFAULT_PORT)
+    return this.#target.hosts[0]?.port ?? DEFAULT_PORT
   }
 
-  /** The maintenance database, as the admin. */
-  toString(): string {
-    return this.#url.href
+  /** How many servers share the URL, of which one at a time takes writes. */
+  get hostCount(): number {
+    return this.#target.hosts.length
   }
 
-  /** Another database, as the admin. */
-  toDatabase(database: string): string {
-    const url = new URL(this.#url)
-    url.pathname = `/${encodeURIComponent(database)}`
-    return url.href
+  /** Settings of connections as the admin, to the maintenance database or another. */
+  asAdmin(more: BoundedPoolConfig): BoundedPoolConfig {
+    return settingsOf(this.#target, { endpoint: this.#endpoint, lookFrom: this.#target.database, ...more })
   }
 
-  /** A database, as somebody else. */
-  toLogin({ database, username, password }: { database: string; username: string; password: string }): string {
-    const url = new URL(this.toDatabase(database))
-    url.searchParams.delete('user')
-    url.searchParams.delete('password')
-    url.username = username
-    url.password = password
-    return url.href
+  /** Settings of a connection as somebody else. */
+  asLogin({ database, username: user, password }: Login, more: BoundedPoolConfig): BoundedPoolConfig {
+    // A reader's session takes no writes, on the primary either.
+    const attributes = this.#target.attributes === 'any' ? 'any' : 'primary'
+    const target = { ...this.#target, database, user, password, attributes } as const
+    return settingsOf(target, more)
+  }
+
+  /** What libpq reads, and every program that is built on it, to get to a database as the admin. */
+  environment(database: string) {
+    const { hosts, user = '', password = '', tls, attributes } = this.#target
+    return {
+      // node-postgres and libpq differ in what they take when nothing is said
+      PGHOST: hosts.map(({ host }) => host ?? process.env.PGHOST ?? 'localhost').join(','),
+      PGPORT: hosts.map(({ port }) => port ?? process.env.PGPORT ?? DEFAULT_PORT).join(','),
+      PGUSER: user,
+      PGPASSWORD: password,
+      PGDATABASE: database,
+      PGCONNECT_TIMEOUT: '10',
+      PGTARGETSESSIONATTRS: attributes,
+      ...(tls?.libpqMode === undefined ? {} : { PGSSLMODE: tls.libpqMode }),
+      ...(tls?.rootCertFile === undefined ? {} : { PGSSLROOTCERT: tls.rootCertFile }),
+      ...(tls?.certFile === undefined ? {} : { PGSSLCERT: tls.certFile }),
+      ...(tls?.keyFile === undefined ? {} : { PGSSLKEY: tls.keyFile })
+    }
   }
 }

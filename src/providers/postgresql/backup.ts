@@ -1,8 +1,9 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Rejected, type Task } from '../../core/provider.ts'
+import { codeOf } from './faults.ts'
 import type { Place } from './instances.ts'
 import { quoteIdentifier } from './quoting.ts'
 import { disableLogin, loginsOf } from './roles.ts'
@@ -12,6 +13,11 @@ import type { AdminServer } from './server.ts'
 const SAID_CHARACTERS = 4_000
 /** So much of an instance's id is in the name of its dump. */
 const ID_CHARACTERS = 120
+
+/** A prepared transaction of the tenant's may hold a lock that nobody gives back. */
+const LOCK_MS = 60_000
+/** How long a program has to end after an abort, before it is killed. */
+const END_MS = 5_000
 
 /** How a database is saved: by a command of the operator's, or by `pg_dump` into a directory. */
 export type Backup = { readonly command: string } | { readonly directory: string }
@@ -57,12 +63,11 @@ async function dumpInto(directory: string, settings: Settings, signal: AbortSign
   const file = join(directory, `${id}-${settings.PGDATABASE}-${time}.dump`)
   const part = `${file}.part`
   await writeFile(part, '', { mode: 0o600 })
-  const ended = await run(['pg_dump', '--format=custom', '--no-password', `--file=${part}`], settings, signal).catch(
-    async (error: unknown) => {
-      await rm(part, { force: true })
-      throw error
-    }
-  )
+  const command = ['pg_dump', '--format=custom', '--no-password', `--lock-wait-timeout=${LOCK_MS}`, `--file=${part}`]
+  const ended = await run(command, settings, signal).catch(async (error: unknown) => {
+    await rm(part, { force: true })
+    throw error
+  })
   if (ended.code === 0) await rename(part, file)
   else await rm(part, { force: true })
   return ended
@@ -71,20 +76,8 @@ async function dumpInto(directory: string, settings: Settings, signal: AbortSign
 type Settings = ReturnType<typeof connectionSettings> & { readonly OSB_INSTANCE_ID: string }
 
 /** What libpq reads, and every program that is built on it. */
-function connectionSettings({ url: admin, startupOptions }: AdminServer, database: string) {
-  const url = new URL(admin.toDatabase(database))
-  const parameter = (name: string) => url.searchParams.get(name) ?? ''
-  const { hostname } = url
-  return {
-    PGHOST: hostname === '' ? parameter('host') : decodeURIComponent(hostname).replace(/^\[(.+)\]$/, '$1'),
-    PGPORT: String(admin.port),
-    PGUSER: decodeURIComponent(url.username) || parameter('user'),
-    PGPASSWORD: decodeURIComponent(url.password) || parameter('password'),
-    PGDATABASE: database,
-    PGOPTIONS: startupOptions,
-    ...(parameter('sslmode') === '' ? {} : { PGSSLMODE: parameter('sslmode') }),
-    ...(parameter('sslrootcert') === '' ? {} : { PGSSLROOTCERT: parameter('sslrootcert') })
-  }
+function connectionSettings({ url, startupOptions }: AdminServer, database: string) {
+  return { ...url.environment(database), PGOPTIONS: startupOptions }
 }
 
 /** The broker's own secrets are not the command's. */
@@ -109,12 +102,12 @@ async function run(
   child.stderr.setEncoding('utf8').on('data', (text: string) => {
     said = (said + text).slice(-SAID_CHARACTERS)
   })
-  const end = () => {
-    if (child.pid === undefined) return
-    if (process.platform === 'win32') child.kill()
-    else process.kill(-child.pid, 'SIGTERM')
+  let killing: NodeJS.Timeout | undefined
+  const abort = () => {
+    send(child, 'SIGTERM')
+    killing = setTimeout(() => send(child, 'SIGKILL'), END_MS)
   }
-  signal.addEventListener('abort', end, { once: true })
+  signal.addEventListener('abort', abort, { once: true })
   try {
     const [code] = await once(child, 'close')
     signal.throwIfAborted()
@@ -123,6 +116,17 @@ async function run(
     if (child.pid !== undefined || !(error instanceof Error)) throw error
     return { code: -1, said: `${program} cannot be run: ${error.message}` }
   } finally {
-    signal.removeEventListener('abort', end)
+    clearTimeout(killing)
+    signal.removeEventListener('abort', abort)
+  }
+}
+
+/** To a program and all that it has started. */
+function send({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return
+  try {
+    process.kill(process.platform === 'win32' ? pid : -pid, signal)
+  } catch (error) {
+    if (codeOf(error) !== 'ESRCH') throw error
   }
 }

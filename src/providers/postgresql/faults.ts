@@ -1,4 +1,7 @@
 import type { TaskLog } from '../../core/provider.ts'
+import { codeOf, isTlsFailure } from '../../postgres/refusal.ts'
+
+export { codeOf } from '../../postgres/refusal.ts'
 
 /** A failure of the server that passes, or that its operator has to end; never the user's fault. */
 export interface Fault {
@@ -34,7 +37,7 @@ const slow = fault('The database server took too long.', { retry: false })
 const faults = new Map<string, Fault>([
   ...entries(
     unreachable,
-    'ECONNREFUSED ECONNRESET EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN ENOENT 57P01 57P02 57P03 08'
+    'ECONNREFUSED ECONNRESET EPIPE ETIMEDOUT EHOSTUNREACH ENETUNREACH ENOTFOUND EAI_AGAIN ENOENT 25006 57P01 57P02 57P03 08'
   ),
   // 42704, 2BP01 and 3D000: another task dropped or granted something between our look and our statement;
   // 55000: the database of another instance, in which ours has rights, is being removed
@@ -55,14 +58,10 @@ const CONNECTION_LOST = /^(Connection terminated|timeout exceeded when|timeout e
 export function faultOf(error: unknown): Fault | undefined {
   if (error instanceof ServerUnfit) return fault(error.message, { retry: false, alarm: true })
   if (!(error instanceof Error)) return undefined
+  if (isTlsFailure(error)) return refused
   const code = codeOf(error)
   if (code === undefined) return CONNECTION_LOST.test(error.message) ? unreachable : undefined
   return faults.get(code) ?? faults.get(code.slice(0, 2))
-}
-
-/** SQLSTATE, or the code of a system error. */
-export function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
 /** One line for each failed try; what somebody must act on is an error. */

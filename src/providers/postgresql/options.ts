@@ -36,6 +36,8 @@ export interface PostgresqlProviderSettings {
    * it is dropped, in the custom format, as `<instance id>-<database>-<time>.dump`, mode 0600. Default: none.
    */
   readonly backupDirectory?: string | undefined
+  /** Maintenance connections of one process to each server; default 8. */
+  readonly poolSize?: number | undefined
   /** The credentials' `provider`. Default `fastify-open-service-broker`. */
   readonly brokerName?: string | undefined
 }
@@ -54,7 +56,16 @@ export function backupOf({ backupCommand, backupDirectory }: PostgresqlProviderS
 /** Name of the server of instances that were made when there was one alone. */
 export const DEFAULT_SERVER = 'default'
 
-/** The servers by name. */
-export function serversOf(options: PostgresqlProviderOptions): Readonly<Record<string, PostgresqlServer>> {
-  return 'servers' in options ? options.servers : { [DEFAULT_SERVER]: options }
+/** A server with its name, and how messages call the option that has its URL. */
+export interface NamedServer {
+  readonly name: string
+  readonly setting: string
+  readonly server: PostgresqlServer
+}
+
+export function serversOf(options: PostgresqlProviderOptions): NamedServer[] {
+  if (!('servers' in options)) return [{ name: DEFAULT_SERVER, setting: 'postgresql.adminUrl', server: options }]
+  return Object.entries(options.servers).map(([name, server]) => {
+    return { name, setting: `postgresql.servers.${name}.adminUrl`, server }
+  })
 }

@@ -33,7 +33,7 @@ import { requireUpdatable } from './update.ts'
  * role that owns its objects; a binding is a login that acts as that role, or may only read. See `docs/postgresql.md`.
  */
 export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceProvider {
-  const servers = new Servers(serversOf(options))
+  const servers = new Servers(serversOf(options), options.poolSize)
   const backup = backupOf(options)
   return {
     name: 'postgresql',

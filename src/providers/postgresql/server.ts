@@ -1,8 +1,9 @@
-import { Client, Pool, type PoolClient, type QueryResultRow } from 'pg'
+import type { Connection, Pool, QueryResultRow } from 'pg'
+import { BoundedClient, type BoundedPoolConfig, ConnectionUrlError, codeOf, openPool } from '../../postgres/index.ts'
 import { observePool } from '../../telemetry/index.ts'
-import { AdminUrl } from './admin-url.ts'
+import { AdminUrl, type Login } from './admin-url.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
-import { codeOf } from './faults.ts'
+import { checkOut, connect } from './connecting.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
@@ -20,22 +21,41 @@ export const OF_ADMIN = `pg_has_role(usesysid, current_user, 'MEMBER')`
 
 /** Of connections that no task holds. */
 const IDLE_NAME = 'osb'
-const CONNECT_TIMEOUT_MS = 5000
+const CONNECT_TIMEOUT_MS = 5_000
+/** More than the server takes for a statement ({@link LIMITS}). A connection that was lost is noticed long before that. */
+const SILENCE_MS = 65_000
+/** How long a login that is only tried may wait for each answer. */
+const TRIAL_MS = 5_000
 /** Enough for the tasks of one process; the rest of the server's slots are the tenants'. */
-const MAX_MAINTENANCE_CONNECTIONS = 8
+const DEFAULT_POOL_SIZE = 8
+/** What an {@link AdminServer} is, beside its connection. */
+export interface ServerPlace {
+  /** How plans and messages call it. Default: `default`. */
+  readonly name?: string
+  /** How messages call the option that has the admin's URL. Default: `postgresql.adminUrl`. */
+  readonly setting?: string
+  /** Maintenance connections at most. Default: 8. */
+  readonly poolSize?: number | undefined
+}
 
 /** A server that tenants' databases are made on: the admin's connections, opened when they are needed. */
 export class AdminServer {
   readonly name: string
   readonly options: PostgresqlServer
+  readonly setting: string
+  readonly #poolSize: number
   readonly #statements: Statements
+  #url: { readonly text: string; readonly parsed: AdminUrl } | undefined
   #pool: Pool | undefined
   #stopObserving: (() => void) | undefined
   #facts: Promise<ServerFacts> | undefined
 
-  constructor(options: PostgresqlServer, name = DEFAULT_SERVER) {
+  constructor(options: PostgresqlServer, place: ServerPlace = {}) {
+    const { name = DEFAULT_SERVER, setting = 'postgresql.adminUrl', poolSize = DEFAULT_POOL_SIZE } = place
     this.name = name
     this.options = options
+    this.setting = setting
+    this.#poolSize = poolSize
     this.#statements = new Statements(name)
   }
 
@@ -44,10 +64,18 @@ export class AdminServer {
     return asOptions([...MEANING, `role=${this.options.adminRole ?? 'none'}`])
   }
 
-  /** @throws when the URL is not known yet, or is none */
+  /** @throws {ConnectionUrlError} when the URL cannot be used */
   get url(): AdminUrl {
-    const { adminUrl, caFile } = this.options
-    return new AdminUrl(typeof adminUrl === 'string' ? adminUrl : adminUrl(), caFile)
+    const { adminUrl, caFile, publicHost } = this.options
+    const text = typeof adminUrl === 'string' ? adminUrl : adminUrl()
+    if (this.#url?.text !== text) this.#url = { text, parsed: new AdminUrl(text, this.setting, caFile) }
+    const { parsed } = this.#url
+    if (parsed.hostCount > 1 && publicHost === undefined) {
+      throw new ConnectionUrlError(
+        `${this.setting} has several hosts: set publicHost to the address that applications connect to.`
+      )
+    }
+    return parsed
   }
 
   /**
@@ -86,7 +114,6 @@ export class AdminServer {
 
   /** A session in the maintenance database. */
   async openMaintenance(work: Work): Promise<Session> {
-    work.signal.throwIfAborted()
     const client = await checkOut(this.#openPool(), work.signal)
     const query = this.#statements.on(client)
     return new Session(work, query, async (broken, pid) => {
@@ -98,11 +125,8 @@ export class AdminServer {
 
   /** A session in another database, on a connection of its own. */
   async openDatabase(work: Work, database: string): Promise<Session> {
-    const client = await connect(work.signal, {
-      connectionString: this.url.toDatabase(database),
-      options: `${this.startupOptions} ${asOptions(LIMITS)}`,
-      application_name: work.applicationName
-    })
+    const settings = this.#adminSettings({ database, application_name: work.applicationName })
+    const client = await connect(work.signal, settings)
     return new Session(work, this.#statements.on(client), async (_broken, pid) => {
       await client.end()
       if (work.signal.aborted) await this.#terminate(work, pid)
@@ -110,8 +134,8 @@ export class AdminServer {
   }
 
   /** Who one is with these credentials; proves that they work. */
-  async logIn(signal: AbortSignal, login: { database: string; username: string; password: string }): Promise<string> {
-    const client = await connect(signal, { connectionString: this.url.toLogin(login), application_name: IDLE_NAME })
+  async logIn(signal: AbortSignal, login: Login): Promise<string> {
+    const client = await connect(signal, this.url.asLogin(login, TRIAL))
     try {
       const query = this.#statements.on(client)
       const [row] = await unlessAborted(query<{ name: string }>('SELECT current_user AS name'), signal)
@@ -122,17 +146,18 @@ export class AdminServer {
   }
 
   /**
-   * The salt that the server tells to whoever is about to log in, who then hangs up: a password that is refused would be in
+   * The salt that the server tells to a client that is about to log in, which then hangs up: a password that is refused would be in
    * the server's log. Undefined where it lets in without a password; `''` where the login has none, or an older kind.
    */
-  async saltOf(signal: AbortSignal, login: { database: string; username: string }): Promise<string | undefined> {
-    const connectionString = this.url.toLogin({ ...login, password: 'not sent' })
-    const client = newClient({ connectionString, application_name: IDLE_NAME })
+  async saltOf(signal: AbortSignal, login: Omit<Login, 'password'>): Promise<string | undefined> {
     let salt: string | undefined
-    client.connection.once('authenticationSASLContinue', ({ data }: { data: string }) => {
-      salt = /(?:^|,)s=([^,]+)/.exec(data)?.[1]
-      client.connection.stream.destroy()
-    })
+    const onAttempt = (connection: Connection) => {
+      connection.once('authenticationSASLContinue', ({ data }: { data: string }) => {
+        salt = /(?:^|,)s=([^,]+)/.exec(data)?.[1]
+        client.hangUp()
+      })
+    }
+    const client = new BoundedClient(this.url.asLogin({ ...login, password: 'not sent' }, { ...TRIAL, onAttempt }))
     try {
       await unlessAborted(client.connect(), signal)
     } catch (error) {
@@ -140,7 +165,7 @@ export class AdminServer {
       if (codeOf(error) === '28P01') return ''
       throw error
     } finally {
-      client.end().catch(() => undefined)
+      await client.end()
     }
     return undefined
   }
@@ -156,27 +181,40 @@ export class AdminServer {
 
   #openPool(): Pool {
     if (this.#pool !== undefined) return this.#pool
-    const pool = new Pool({
-      connectionString: this.url.toString(),
-      options: `${this.startupOptions} ${asOptions(LIMITS)}`,
-      application_name: IDLE_NAME,
-      max: MAX_MAINTENANCE_CONNECTIONS,
-      // One stays open, so that tenants who fill the server do not shut the broker out
-      min: 1,
-      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-      allowExitOnIdle: true
-    })
-    // The pool has already dropped the connection; without a listener its loss would end the process
-    pool.on('error', () => undefined)
-    pool.on('connect', (client) => client.on('error', () => undefined))
+    const pool = openPool(
+      this.#adminSettings({
+        application_name: IDLE_NAME,
+        max: this.#poolSize,
+        // One stays open, so that tenants who fill the server do not shut the broker out
+        min: 1,
+        allowExitOnIdle: true
+      })
+    )
     this.#pool = pool
     this.#stopObserving = observePool(`postgresql/${this.name}`, pool)
     return pool
   }
 
+  #adminSettings(more: BoundedPoolConfig): BoundedPoolConfig {
+    return this.url.asAdmin({
+      options: `${this.startupOptions} ${asOptions(LIMITS)}`,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      silenceMs: SILENCE_MS,
+      ...more
+    })
+  }
+
   /** Runs a statement on a connection of the pool. */
-  get #query(): Query {
-    return this.#statements.on(this.#openPool())
+  readonly #query: Query = async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
+    const client = await checkOut(this.#openPool())
+    let broken = true
+    try {
+      const rows = await this.#statements.on(client)<Row>(sql, values)
+      broken = false
+      return rows
+    } finally {
+      client.release(broken)
+    }
   }
 
   /** Ends a statement that goes on after its task has hung up: the server notices that only when it answers. */
@@ -198,35 +236,11 @@ function asOptions(settings: readonly string[]): string {
   return settings.map((setting) => `-c ${setting.replaceAll(/[\\ ]/g, '\\$&')}`).join(' ')
 }
 
-async function checkOut(pool: Pool, signal: AbortSignal): Promise<PoolClient> {
-  const connecting = pool.connect()
-  try {
-    return await unlessAborted(connecting, signal)
-  } catch (error) {
-    // Nobody waits any more for what the pool may still hand out
-    connecting.then((client) => client.release(true)).catch(() => undefined)
-    throw error
-  }
-}
-
-async function connect(signal: AbortSignal, config: ConstructorParameters<typeof Client>[0] & object): Promise<Client> {
-  signal.throwIfAborted()
-  const client = newClient(config)
-  const connecting = client.connect()
-  try {
-    await unlessAborted(connecting, signal)
-    return client
-  } catch (error) {
-    connecting.then(() => client.end()).catch(() => undefined)
-    throw error
-  }
-}
-
-function newClient(config: ConstructorParameters<typeof Client>[0] & object): Client {
-  const client = new Client({ ...config, connectionTimeoutMillis: CONNECT_TIMEOUT_MS })
-  // A loss between two statements shows in the next one; unheard it would end the process
-  client.on('error', () => undefined)
-  return client
+/** Of a login that is tried: no second connection could look after it, so the wait itself is short. */
+const TRIAL: BoundedPoolConfig = {
+  application_name: IDLE_NAME,
+  connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+  silenceMs: TRIAL_MS
 }
 
 /** Takes the task's name and locks off a connection, so that nobody ends it for that task, or waits for it, later. */

@@ -1,6 +1,7 @@
 import { type Task, type TaskLog, Unavailable } from '../../core/provider.ts'
+import { ConnectionRefused, ConnectionUrlError, isLoginFailure, isTlsFailure, refusalOf } from '../../postgres/index.ts'
 import { faultOf, logFault, ServerUnfit } from './faults.ts'
-import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
+import { DEFAULT_SERVER, type NamedServer } from './options.ts'
 import { AdminServer } from './server.ts'
 
 const DEFAULT_MAX_DATABASES = 10_000
@@ -9,8 +10,11 @@ const DEFAULT_MAX_DATABASES = 10_000
 export class Servers {
   readonly #servers: ReadonlyMap<string, AdminServer>
 
-  constructor(options: Readonly<Record<string, PostgresqlServer>>) {
-    this.#servers = new Map(Object.entries(options).map(([name, server]) => [name, new AdminServer(server, name)]))
+  /** @param poolSize Maintenance connections to each of them. */
+  constructor(servers: readonly NamedServer[], poolSize?: number) {
+    this.#servers = new Map(
+      servers.map(({ name, setting, server }) => [name, new AdminServer(server, { name, setting, poolSize })])
+    )
     if (this.#servers.size === 0) throw new Error('The provider postgresql needs a server.')
   }
 
@@ -69,21 +73,27 @@ export class Servers {
   }
 
   /**
-   * Prepares every server.
-   * @throws {ServerUnfit} when one is too old or its admin's rights do not suffice; one that is down comes up later
+   * Prepares every server. One that is down comes up later; one that answers and refuses the broker does not.
+   * @throws {ConnectionUrlError} when an admin's URL cannot be used
+   * @throws {ConnectionRefused} when a server refuses the admin's login, or its TLS is not what the URL asks for
+   * @throws {ServerUnfit} when a server is too old or its admin's rights do not suffice
    */
   async start(): Promise<void> {
-    for (const server of this.all()) {
-      try {
-        await server.ready()
-      } catch (error) {
-        if (error instanceof ServerUnfit) throw error
-      }
-    }
+    await Promise.all([...this.all()].map(startServer))
   }
 
   /** @throws when a server does not answer */
   async ping(): Promise<void> {
     await Promise.all([...this.all()].map((server) => server.ping()))
+  }
+}
+
+async function startServer(server: AdminServer): Promise<void> {
+  try {
+    await server.ready()
+  } catch (error) {
+    if (error instanceof ServerUnfit || error instanceof ConnectionUrlError) throw error
+    const reason = isLoginFailure(error) || isTlsFailure(error) ? refusalOf(error) : undefined
+    if (reason !== undefined) throw new ConnectionRefused(server.setting, reason, { cause: error })
   }
 }

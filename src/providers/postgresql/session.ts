@@ -70,7 +70,8 @@ export class Session {
 }
 
 /** Settles as the promise does, or rejects with the signal's reason, whichever comes first. */
-export async function unlessAborted<T>(running: Promise<T>, signal: AbortSignal): Promise<T> {
+export async function unlessAborted<T>(running: Promise<T>, signal: AbortSignal | undefined): Promise<T> {
+  if (signal === undefined) return running
   const { promise: aborted, reject } = Promise.withResolvers<never>()
   const onAbort = () => reject(signal.reason)
   signal.addEventListener('abort', onAbort, { once: true })

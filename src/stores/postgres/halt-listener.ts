@@ -1,18 +1,19 @@
 import pg, { type Pool } from 'pg'
 import type { TaskLog } from '../../core/provider.ts'
+import { BoundedClient, settingsLike } from '../../postgres/index.ts'
 import type { Tables } from './schema.ts'
 import { sqlTypes } from './sql-types.ts'
 
 const FIRST_BACKOFF_MS = 50
 const MAX_BACKOFF_MS = 5_000
-/** A firewall drops a silent connection without telling either side. */
+/** A firewall may drop a silent connection, and tell neither side. */
 const HEARTBEAT_MS = 5_000
 const ANSWER_MS = 3_000
 
 /**
- * Hears of halts on one connection of its own, since what a pool hands out can be closed, or pinned behind PgBouncer.
- * It connects with the first listener, and again for ever when the connection is lost; what was halted meanwhile is
- * looked up then. Behind PgBouncer in transaction mode no notification comes: workers notice at their next heartbeat.
+ * Receives notifications of cancels (`halts`) on a connection of its own, because a connection of the pool can be closed at any
+ * time. It connects with the first listener and reconnects whenever the connection is lost; then it looks up the cancels that it
+ * missed. Behind PgBouncer in transaction mode no notification arrives: workers notice a cancel when they renew their lease.
  */
 export class HaltListener {
   readonly #pool: Pool
@@ -62,7 +63,13 @@ export class HaltListener {
   /** Throws when the connection is lost or the listener is closed. */
   async #listen(onConnected: () => void): Promise<never> {
     const { signal } = this.#closing
-    const client = this.#newClient()
+    const client = new BoundedClient(
+      settingsLike(this.#pool.options, {
+        application_name: 'osb-halt',
+        connectionTimeoutMillis: ANSWER_MS,
+        silenceMs: ANSWER_MS
+      })
+    )
     const lost = new Promise<never>((_resolve, reject) => {
       client.on('error', reject)
       client.on('end', () => reject(new Error('Connection terminated')))
@@ -81,7 +88,7 @@ export class HaltListener {
         await Promise.race([client.query('SELECT'), lost])
       }
     } finally {
-      await sayGoodbye(client)
+      await client.end()
     }
   }
 
@@ -99,30 +106,6 @@ export class HaltListener {
   #tell(operationId: string | undefined): void {
     if (operationId !== undefined) for (const listener of this.#listeners) listener(operationId)
   }
-
-  #newClient(): pg.Client {
-    const { options } = this.#pool
-    return new pg.Client({
-      ...options,
-      // The pool hides the password from spreading.
-      ...(options.password === undefined ? {} : { password: options.password }),
-      application_name: 'osb-halt',
-      keepAlive: true,
-      keepAliveInitialDelayMillis: 10_000,
-      connectionTimeoutMillis: ANSWER_MS,
-      query_timeout: ANSWER_MS
-    })
-  }
-}
-
-/** A server that hangs never answers, and must not hold up the end of the process. */
-async function sayGoodbye(client: pg.Client): Promise<void> {
-  const answered = new AbortController()
-  const goodbye = client.end().catch(() => {
-    // It was lost already, which is what we want.
-  })
-  await Promise.race([goodbye, pause(ANSWER_MS, answered.signal)])
-  answered.abort()
 }
 
 /** Ends early, without an error, when the signal aborts. */

@@ -2,7 +2,7 @@ import type { Pool } from 'pg'
 import { EncryptionKeysError } from './encryption-keys.ts'
 import type { Tables } from './schema.ts'
 import { type Purpose, SealBroken, type Sealer } from './sealing.ts'
-import { read } from './transactions.ts'
+import { read, readOnly } from './transactions.ts'
 
 /** Where sealed texts are, and what opens them. */
 export interface SealedPlace {
@@ -48,7 +48,8 @@ export async function countKids({ pool, tables }: SealedPlace): Promise<KidCount
   const counts: KidCount[] = []
   for (const column of sealedColumns(tables)) {
     for (const kid of await kidsIn({ pool, tables }, column)) {
-      const { rows } = await pool.query<{ count: number }>(
+      const rows = await readOnly<{ count: number }>(
+        pool,
         `SELECT count(*)::int AS count FROM ${column.table} WHERE ${column.column} IS NOT NULL AND ${kidOf(tables, column)} = $1`,
         [kid]
       )

@@ -1,7 +1,12 @@
-import type { Pool, PoolClient, QueryResultRow } from 'pg'
+import type { Pool, QueryResultRow } from 'pg'
+import { Unavailable } from '../../core/provider.ts'
+import { localSettings, type SessionBounds } from '../../postgres/index.ts'
 import { inCallSpan } from '../../telemetry/index.ts'
+import { type Checkout, connect, toError, withClient } from './checkout.ts'
 import { sqlTypes } from './sql-types.ts'
-import { asUnavailable, isLost, unreachable } from './trouble.ts'
+import { asUnavailable } from './trouble.ts'
+
+export { type Checkout, connect, queueMs } from './checkout.ts'
 
 /** Runs one statement. */
 export interface Sql {
@@ -16,21 +21,13 @@ export interface SqlTransaction extends Sql {
   executeSql(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>
 }
 
-/**
- * How long the store may take for one call, in milliseconds: waiting for a connection, a transaction and its COMMIT
- * together. The request that waits has to be answered within 8 s.
- */
-const CALL_MS = 5_000
+/** The server gives up before we do, so that it writes nothing, and holds no lock, for a caller that has gone. */
+export const stateBounds: SessionBounds = { statementMs: 4_000, lockMs: 3_000, idleInTransactionMs: 5_000 }
+/** The same for a reader that takes the time it needs: an operator waits for it, and no request. */
+const readOnlyBounds: SessionBounds = { statementMs: 600_000, lockMs: 10_000, idleInTransactionMs: 600_000 }
 
-/**
- * The server gives up before we do, so that nothing is written, and no lock kept, on behalf of a caller that has gone.
- * The isolation is fixed because each statement has to see what was committed while it waited for a lock.
- */
-const begin = (lockMs: number) => `BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-  SET LOCAL statement_timeout = 4000;
-  SET LOCAL lock_timeout = ${lockMs};
-  SET LOCAL idle_in_transaction_session_timeout = 5000`
-const LOCK_MS = 3_000
+/** The isolation is fixed because each statement has to see what was committed while it waited for a lock. */
+const BEGIN = 'BEGIN ISOLATION LEVEL READ COMMITTED'
 
 const SPAN_ATTRIBUTES = { 'db.system.name': 'postgresql' }
 
@@ -41,7 +38,14 @@ export async function read<Row extends QueryResultRow>(
   values: readonly unknown[] = []
 ): Promise<Row[]> {
   return inCallSpan('store read', SPAN_ATTRIBUTES, () =>
-    withClient(pool, ({ client }) => sqlOf(client).query<Row>(text, values))
+    withClient(pool, async (checkout) => {
+      await confirmEarlierCommits(pool, checkout)
+      // A transaction would cost two round trips more.
+      if (checkout.bounded) return sqlOf(checkout).query<Row>(text, values)
+      return transact(checkout, `${BEGIN}; ${localSettings(stateBounds)}`, () =>
+        sqlOf(checkout).query<Row>(text, values)
+      )
+    })
   )
 }
 
@@ -55,12 +59,10 @@ export async function readOnly<Row extends QueryResultRow>(
   values: readonly unknown[] = []
 ): Promise<Row[]> {
   const checkout = await connect(pool)
-  const { client } = checkout
   try {
-    await client.query('BEGIN READ ONLY')
-    const rows = await sqlOf(client).query<Row>(text, values)
-    await client.query('COMMIT')
-    return rows
+    return await transact(checkout, `${BEGIN} READ ONLY; ${localSettings(readOnlyBounds)}`, () =>
+      sqlOf(checkout).query<Row>(text, values)
+    )
   } catch (error) {
     checkout.broken = toError(error)
     throw asUnavailable(error)
@@ -78,145 +80,90 @@ export async function readOnly<Row extends QueryResultRow>(
 export async function inTransaction<T>(
   pool: Pool,
   work: (sql: SqlTransaction) => Promise<T>,
-  { lockMs = LOCK_MS }: { lockMs?: number } = {}
+  { lockMs = stateBounds.lockMs }: { lockMs?: number } = {}
 ): Promise<T> {
   return inCallSpan('store transaction', SPAN_ATTRIBUTES, () =>
-    withClient(pool, async (checkout) => {
-      const { client } = checkout
-      await client.query(begin(lockMs))
-      try {
-        const result = await work(sqlOf(client))
-        const { command } = await client.query('COMMIT')
-        // A COMMIT after a statement that failed, whose error somebody swallowed, is answered ROLLBACK and no error.
-        if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement in it had failed.')
-        return result
-      } catch (error) {
-        await client.query('ROLLBACK').catch((trouble: unknown) => {
-          checkout.broken = toError(trouble)
-        })
-        throw error
-      }
-    })
+    withClient(pool, (checkout) => transact(checkout, beginWriting(checkout, lockMs), () => work(sqlOf(checkout))))
   )
 }
 
-/** A connection on loan from the pool. */
-export interface Checkout {
-  readonly client: PoolClient
-  /** Why the connection must not go back to the pool. */
-  broken?: Error
-  /** Gives it back. */
-  release(): void
+function beginWriting({ bounded }: Checkout, lockMs: number): string {
+  const begin = `${BEGIN} READ WRITE`
+  if (!bounded) return `${begin}; ${localSettings({ ...stateBounds, lockMs })}`
+  return lockMs === stateBounds.lockMs ? begin : `${begin}; SET LOCAL lock_timeout = ${lockMs}`
 }
 
-async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>): Promise<T> {
-  const until = Date.now() + CALL_MS
-  const checkout = await connect(pool)
+async function transact<T>(checkout: Checkout, begin: string, work: () => Promise<T>): Promise<T> {
+  const { client } = checkout
+  await client.query(begin)
   try {
-    return await within(until - Date.now(), work(checkout), () => {
-      checkout.broken = new Error('timeout expired')
-      return checkout.broken
-    })
+    const result = await work()
+    await commit(checkout)
+    return result
   } catch (error) {
-    if (checkout.broken !== undefined) throw unreachable(error)
-    // The server may have said goodbye in the answer to a statement, before the connection closes.
-    if (isLost(error)) checkout.broken = toError(error)
-    throw asUnavailable(error)
-  } finally {
-    checkout.release()
+    if (checkout.broken === undefined) {
+      await client.query('ROLLBACK').catch((trouble: unknown) => {
+        checkout.broken = toError(trouble)
+      })
+    }
+    throw error
   }
 }
 
-/** How long the latest of those that wanted a connection of a pool has waited, and since when others wait, oldest first. */
-interface Waits {
-  latestMs: number
-  readonly since: Set<{ readonly began: number }>
-}
+/** Pools on which a COMMIT was not confirmed by the synchronous standby, and none since. */
+const unconfirmed = new WeakSet<Pool>()
 
-const waits = new WeakMap<Pool, Waits>()
-
-function waitsFor(pool: Pool): Waits {
-  const known = waits.get(pool) ?? { latestMs: 0, since: new Set() }
-  waits.set(pool, known)
-  return known
-}
-
-/** How long it takes at present to get a connection, in milliseconds; 0 while nobody waits. */
-export function queueMs(pool: Pool): number {
-  if (pool.waitingCount === 0) return 0
-  const { latestMs, since } = waitsFor(pool)
-  const [oldest] = since
-  return Math.max(latestMs, oldest === undefined ? 0 : Date.now() - oldest.began)
+/**
+ * A COMMIT that is canceled while it waits for the synchronous standby, by `statement_timeout` too, is answered COMMIT with a
+ * warning: it is on this server alone, and a failover would lose it.
+ */
+async function commit({ client, pool, broken }: Checkout): Promise<void> {
+  if (broken !== undefined) throw broken
+  const warnings: string[] = []
+  const note = ({ code, message }: { code?: string | undefined; message?: string | undefined }) => {
+    if (code?.startsWith('01')) warnings.push(message ?? code)
+  }
+  client.on('notice', note)
+  try {
+    const { command } = await client.query('COMMIT')
+    // A COMMIT after a statement that failed, whose error was swallowed, is answered ROLLBACK and no error.
+    if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement in it had failed.')
+  } finally {
+    client.off('notice', note)
+  }
+  if (warnings.length === 0) return
+  unconfirmed.add(pool)
+  const cause = new Error(`the COMMIT was answered with a warning: ${warnings.join('; ')}`)
+  throw new Unavailable('The database of the broker did not confirm that it has kept the change.', { cause })
 }
 
 /**
- * A connection of the pool, which waits for ever unless it was told otherwise, and it is not ours to tell.
- * @throws {Unavailable}
+ * What is on this server alone can be read, and must not be told to a platform. So after a COMMIT that was not confirmed, the
+ * next reader commits something of its own, which is confirmed only together with all that was committed before it.
  */
-export function connect(pool: Pool): Promise<Checkout> {
-  const waiting = waitsFor(pool)
-  const entry = { began: Date.now() }
-  waiting.since.add(entry)
-  return new Promise((resolve, reject) => {
-    let late = false
-    const timer = setTimeout(() => {
-      late = true
-      waiting.since.delete(entry)
-      reject(unreachable(new Error(`timeout expired: no connection within ${CALL_MS} ms`)))
-    }, CALL_MS)
-    pool.connect((error, client, release) => {
-      clearTimeout(timer)
-      waiting.since.delete(entry)
-      waiting.latestMs = Date.now() - entry.began
-      if (client === undefined) reject(asUnavailable(error))
-      else if (late) release()
-      // Here and not a microtask later: one network packet can hold the end of the login and a FATAL error.
-      else resolve(checkoutOf(client))
-    })
-  })
+async function confirmEarlierCommits(pool: Pool, checkout: Checkout): Promise<void> {
+  if (!unconfirmed.has(pool)) return
+  await transact(checkout, beginWriting(checkout, stateBounds.lockMs), () =>
+    checkout.client.query("SELECT pg_logical_emit_message(true, 'osb', '')")
+  )
+  unconfirmed.delete(pool)
 }
 
-function checkoutOf(client: PoolClient): Checkout {
-  const onError = (error: Error) => {
-    checkout.broken = error
+function sqlOf(checkout: Checkout): SqlTransaction {
+  const { client } = checkout
+  // Nothing is sent any more for a caller that has been told that it was given up.
+  const requireUsable = () => {
+    if (checkout.broken !== undefined) throw checkout.broken
   }
-  // The pool takes its listener off while a client is checked out; a connection lost then would end the process.
-  client.on('error', onError)
-  const checkout: Checkout = {
-    client,
-    release() {
-      // The pool puts its listener back before ours goes. With an error it closes the connection.
-      client.release(checkout.broken)
-      client.off('error', onError)
-    }
-  }
-  return checkout
-}
-
-async function within<T>(ms: number, work: Promise<T>, onTimeout: () => Error): Promise<T> {
-  let timer: NodeJS.Timeout | undefined
-  const timeout = new Promise<never>((_resolve, reject) => {
-    timer = setTimeout(() => reject(onTimeout()), ms)
-  })
-  try {
-    return await Promise.race([work, timeout])
-  } finally {
-    clearTimeout(timer)
-  }
-}
-
-function sqlOf(client: PoolClient): SqlTransaction {
   return {
     async query<Row extends QueryResultRow>(text: string, values: readonly unknown[] = []): Promise<Row[]> {
+      requireUsable()
       return (await client.query<Row>({ text, values: [...values], types: sqlTypes })).rows
     },
     async executeSql(text, values) {
+      requireUsable()
       const { rows } = await client.query<QueryResultRow>(text, values)
       return { rows }
     }
   }
-}
-
-function toError(thrown: unknown): Error {
-  return thrown instanceof Error ? thrown : new Error(String(thrown))
 }

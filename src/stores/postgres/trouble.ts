@@ -1,4 +1,5 @@
 import { Unavailable } from '../../core/provider.ts'
+import { codeOf, isLoginFailure, isTlsFailure } from '../../postgres/refusal.ts'
 
 /** Connections that node-postgres or the network lost. */
 const LOST_CODES = new Set([
@@ -21,10 +22,10 @@ const LOST_MESSAGES =
   /^Connection terminated|^timeout e|^Query read timeout|not queryable$|^Cannot use a pool after calling end|^The server does not support SSL|^Client was closed/
 
 /**
- * SQLSTATEs of a server that is away, starting, stopping, full, read-only after a failover, or that ended the
+ * SQLSTATEs of a server that is away, starting, stopping, full, in recovery, read-only after a failover, or that ended the
  * transaction before it could do harm (timeouts, deadlocks).
  */
-const LOST_STATES = /^(08...|53...|57P..|58...|25P03|25P04|25006)$/
+const LOST_STATES = /^(08...|53...|57P..|58...|25P03|25P04|25006|55000)$/
 const BUSY_STATES = new Set(['40001', '40P01', '55P03', '57014'])
 
 /** The SQLSTATE of an error of the server. */
@@ -59,8 +60,12 @@ export function unreachable(cause: unknown): Unavailable {
   return new Unavailable('The broker cannot reach its database.', { cause })
 }
 
-/** Whether the server, or the way to it, has gone: the connection is of no more use. */
+/**
+ * Whether the server, or the way to it, has gone: the connection is of no more use. A refused login and a failure of TLS count:
+ * a deployment that worked meets them while its servers are replaced or restored, or a certificate is renewed.
+ */
 export function isLost(error: unknown): boolean {
+  if (isLoginFailure(error) || isTlsFailure(error)) return true
   const state = sqlState(error)
   if (state !== undefined) return LOST_STATES.test(state)
   const code = codeOf(error)
@@ -68,10 +73,6 @@ export function isLost(error: unknown): boolean {
   // Of a socket in the file system that is not there; elsewhere ENOENT means a lost file.
   if (code === 'ENOENT' && error instanceof Error && 'syscall' in error && error.syscall === 'connect') return true
   return error instanceof Error && LOST_MESSAGES.test(error.message)
-}
-
-function codeOf(error: unknown): string | undefined {
-  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : undefined
 }
 
 function hasSeverity(error: unknown): boolean {

@@ -179,12 +179,15 @@ test('[row 1] start: an unreachable server is waited for, and tasks say so witho
   assert.doesNotMatch(JSON.stringify(lines), /secret/)
 })
 
-test('[row 3] provision: a refused admin login is an alarm, and for the user a passing fault', async (t) => {
+test('[row 3] start, provision: a refused admin login ends the start; later it is an alarm, and for the user a passing fault', async (t) => {
   const { adminUrl } = await setUp(t)
   const wrong = new URL(adminUrl)
   wrong.password = 'wrong'
   const { provider } = await setUp(t, { adminUrl: () => wrong.href })
-  await provider.start?.()
+  await assert.rejects(async () => provider.start?.(), {
+    name: 'ConnectionRefused',
+    message: 'postgresql.adminUrl: password authentication failed for user "postgres"'
+  })
   const alarms: (string | undefined)[] = []
   const log = { debug() {}, info() {}, warn() {}, error: (_: object, message?: string) => alarms.push(message) }
   await assert.rejects(new Instance(provider).provision({ log }), Unavailable)

@@ -91,17 +91,43 @@ test('options: a quota counts in powers of 1024, and a lifetime in milliseconds'
 })
 
 test('admin URL: session settings are dropped, and the parts bindings are told are found', () => {
-  const url = new AdminUrl('postgresql://a:p%40@db.example:6432/postgres?options=-c%20role%3Dx&application_name=y')
-  assert.equal(url.toString(), 'postgresql://a:p%40@db.example:6432/postgres')
-  assert.equal(url.toDatabase('osb_d_x'), 'postgresql://a:p%40@db.example:6432/osb_d_x')
-  const login = { database: 'd', username: 'u', password: 'w' }
-  assert.equal(url.toLogin(login), 'postgresql://u:w@db.example:6432/d')
-  const socket = new AdminUrl('postgresql:///postgres?host=/run/postgresql&user=a')
+  const admin = (text: string, caFile?: string) => new AdminUrl(text, 'POSTGRESQL_ADMIN_URL', caFile)
+  const url = admin('postgresql://a:p%40@db.example:6432/postgres?options=-c%20role%3Dx&application_name=y')
+  assert.deepEqual([url.host, url.port], ['db.example', 6432])
+  const asAdmin = url.asAdmin({ application_name: 'osb', options: '-c role=none' })
+  assert.deepEqual(
+    [asAdmin.user, asAdmin.password, asAdmin.database, asAdmin.application_name, asAdmin.options],
+    ['a', 'p@', 'postgres', 'osb', '-c role=none']
+  )
+  assert.equal(url.asAdmin({ database: 'osb_d_x' }).database, 'osb_d_x')
+  assert.equal(url.asAdmin({}).endpoint, asAdmin.endpoint)
+  const login = url.asLogin({ database: 'd', username: 'u', password: 'w' }, {})
+  assert.deepEqual([login.user, login.password, login.database], ['u', 'w', 'd'])
+  const socket = admin('postgresql:///postgres?host=/run/postgresql&user=a')
   assert.deepEqual([socket.host, socket.port], ['localhost', 5432])
-  assert.equal(new AdminUrl('postgresql://[::1]:1/postgres').host, '::1')
-  const secured = new AdminUrl('postgresql://h/postgres?sslmode=verify-full', '/ca.pem')
-  assert.match(secured.toString(), /sslrootcert=%2Fca.pem$/)
-  assert.throws(() => new AdminUrl('not a url with a p4ssword'), /^Error: The PostgreSQL admin URL is not a URL.$/)
+  assert.equal(admin('postgresql://[::1]:1/postgres').host, '::1')
+  assert.equal(admin('postgresql://h/postgres?sslmode=verify-full', '/ca.pem').asAdmin({}).tls?.rootCertFile, '/ca.pem')
+  assert.throws(() => admin('not a url with a p4ssword'), {
+    name: 'ConnectionUrlError',
+    message: 'POSTGRESQL_ADMIN_URL is not usable: it must be postgresql://user:password@host:port/database.'
+  })
+})
+
+test('admin URL: libpq finds the same servers, with the same TLS', () => {
+  const url = 'postgresql://a:p%40@one:1,two:2/postgres?sslmode=verify-full&sslcert=/c.pem&sslkey=/k.pem'
+  assert.deepEqual(new AdminUrl(url, 'x', '/ca.pem').environment('osb_d_x'), {
+    PGHOST: 'one,two',
+    PGPORT: '1,2',
+    PGUSER: 'a',
+    PGPASSWORD: 'p@',
+    PGDATABASE: 'osb_d_x',
+    PGCONNECT_TIMEOUT: '10',
+    PGTARGETSESSIONATTRS: 'read-write',
+    PGSSLMODE: 'verify-full',
+    PGSSLROOTCERT: '/ca.pem',
+    PGSSLCERT: '/c.pem',
+    PGSSLKEY: '/k.pem'
+  })
 })
 
 test('faults: each kind is told apart', () => {

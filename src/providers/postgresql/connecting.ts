@@ -1,0 +1,47 @@
+import type { Pool, PoolClient } from 'pg'
+import { BoundedClient, type BoundedPoolConfig } from '../../postgres/index.ts'
+import { unlessAborted } from './session.ts'
+
+/** The first connection may be one that was lost while it was idle. Its death is that of all idle ones; the next is new. */
+const CHECK_OUTS = 3
+
+/** A connection of the pool that has answered just now. */
+export async function checkOut(pool: Pool, signal?: AbortSignal): Promise<PoolClient> {
+  for (let left = CHECK_OUTS; ; left -= 1) {
+    const client = await take(pool, signal)
+    try {
+      if (client instanceof BoundedClient) await unlessAborted(client.prove(), signal)
+      return client
+    } catch (error) {
+      client.release(true)
+      if (signal?.aborted === true || left <= 1) throw error
+    }
+  }
+}
+
+async function take(pool: Pool, signal: AbortSignal | undefined): Promise<PoolClient> {
+  signal?.throwIfAborted()
+  const connecting = pool.connect()
+  try {
+    return await unlessAborted(connecting, signal)
+  } catch (error) {
+    // Nobody waits any more for what the pool may still hand out
+    connecting.then((client) => client.release(true)).catch(() => undefined)
+    throw error
+  }
+}
+
+/** A connection of its own. */
+export async function connect(signal: AbortSignal, settings: BoundedPoolConfig): Promise<BoundedClient> {
+  signal.throwIfAborted()
+  const client = new BoundedClient(settings)
+  client.inUse = true
+  const connecting = client.connect()
+  try {
+    await unlessAborted(connecting, signal)
+    return client
+  } catch (error) {
+    connecting.then(() => client.end()).catch(() => undefined)
+    throw error
+  }
+}
