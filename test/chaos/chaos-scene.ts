@@ -1,22 +1,22 @@
-import { mkdtemp, writeFile } from 'node:fs/promises'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import type { EmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
 import { openTcpProxy } from '../helper/tcp-proxy.ts'
 import { chaosCatalog } from './catalog.ts'
 import type { Group } from './faults.ts'
-import { Network, through } from './network.ts'
+import { Network, throughAll } from './network.ts'
 import { prepareOutside } from './outside.ts'
 import type { Random } from './random.ts'
 import { freePort, Replica } from './replicas.ts'
 import { Rollout } from './rollout.ts'
-import { endReplicas, newBroker, removeServer, type Scene, STATE_DATABASE, startServer } from './scene.ts'
+import { endReplicas, newBroker, type Scene, STATE_DATABASE } from './scene.ts'
+import { type Servers, startReplicated, startSingle } from './servers.ts'
 
 const TWO_HOURS_MS = 7_200_000
 
 /** A scene whose replicas run the scripted provider and reach their databases through proxies. */
 export interface ChaosScene extends Scene {
-  readonly postgres: EmbeddedPostgres
+  readonly servers: Servers
   readonly networks: ReadonlyMap<Replica, Network>
   readonly rollout: Rollout
   readonly encryptionKeys: string
@@ -26,6 +26,8 @@ export interface ChaosScene extends Scene {
   readonly skews: Map<string, number>
   /** Starts a replica that has been ended. */
   start(replica: Replica): Promise<void>
+  /** Points the tenants' address, and what replicas know of it, at the server that takes writes now. */
+  moveTenants(): void
 }
 
 export interface ChaosSceneOptions {
@@ -36,24 +38,23 @@ export interface ChaosSceneOptions {
 
 export async function openChaosScene({ replicas: count, random, chosen }: ChaosSceneOptions): Promise<ChaosScene> {
   const folder = await mkdtemp(join(tmpdir(), 'osb-chaos-'))
-  const postgres = await startServer(folder)
-  await prepareOutside(postgres.adminUrl)
+  const servers = chosen.has('promotion') ? await startReplicated() : await startSingle(folder)
+  await prepareOutside(servers.urlOf('postgres'))
   const { environment, headers, encryptionKeys } = newBroker()
   // The address that credentials name, the same for every replica.
-  const entrance = await openTcpProxy(postgres.port)
+  const entrance = await openTcpProxy(servers.primaryPort)
   const networks = new Map<Replica, Network>()
   const callPaths: string[] = []
   for (let index = 0; index < count; index += 1) {
     const name = `replica-${index + 1}`
-    const network = await Network.open({ state: [postgres.port], tenants: [postgres.port] })
-    const port = (side: 'state' | 'tenants') => network.to(side)[0]?.port ?? 0
+    const network = await Network.open({ state: servers.ports, tenants: [servers.primaryPort] })
     const calls = join(folder, `${name}.calls`)
     const catalog = join(folder, `${name}.catalog.json`)
     await writeFile(catalog, JSON.stringify(chaosCatalog(0)))
     const own = {
       ...environment,
-      DATABASE_URL: through(postgres.urlOf(STATE_DATABASE), port('state')),
-      POSTGRESQL_ADMIN_URL: through(postgres.adminUrl, port('tenants')),
+      DATABASE_URL: throughAll(servers.urlOf(STATE_DATABASE), network.to('state')),
+      POSTGRESQL_ADMIN_URL: throughAll(servers.urlOf('postgres'), network.to('tenants')),
       POSTGRESQL_PUBLIC_HOST: '127.0.0.1',
       POSTGRESQL_PUBLIC_PORT: String(entrance.port),
       BROKER_CATALOG_PATH: catalog,
@@ -77,21 +78,30 @@ export async function openChaosScene({ replicas: count, random, chosen }: ChaosS
   await Promise.all(replicas.map(start))
   return {
     folder,
-    postgres,
+    servers,
     replicas,
     networks,
     rollout: new Rollout({ replicas, start }),
     encryptionKeys,
     callPaths,
     skews,
-    stateUrl: postgres.urlOf(STATE_DATABASE),
-    adminUrl: postgres.adminUrl,
+    get stateUrl() {
+      return servers.urlOf(STATE_DATABASE)
+    },
+    get adminUrl() {
+      return servers.urlOf('postgres')
+    },
     headers,
     start,
+    moveTenants: () => {
+      const proxies = [...networks.values()].flatMap((network) => network.to('tenants'))
+      for (const proxy of [entrance, ...proxies]) proxy.retarget(servers.primaryPort)
+    },
     close: async ({ keep }) => {
       await endReplicas(replicas)
       await Promise.all([entrance.close(), ...[...networks.values()].map((network) => network.close())])
-      await removeServer(postgres, folder, keep)
+      await servers.close({ keep })
+      if (!keep) await rm(folder, { recursive: true, force: true })
     }
   }
 }

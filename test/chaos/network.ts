@@ -39,10 +39,10 @@ export class Network {
   }
 }
 
-/** The URL with another port on 127.0.0.1. */
-export function through(url: string, port: number): string {
-  const through = new URL(url)
-  through.hostname = '127.0.0.1'
-  through.port = String(port)
-  return through.toString()
+/** The URL with the proxies in place of its server. */
+export function throughAll(url: string, proxies: readonly TcpProxy[]): string {
+  const hosts = proxies.map(({ port }) => `127.0.0.1:${port}`).join(',')
+  const { username, password, pathname } = new URL(url)
+  const query = proxies.length > 1 ? '?target_session_attrs=read-write' : ''
+  return `postgresql://${username}:${password}@${hosts}${pathname}${query}`
 }
