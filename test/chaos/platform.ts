@@ -38,6 +38,8 @@ export class Platform {
   readonly violations: string[] = []
   /** The operations that clients were answered, with the last state that they were told. */
   readonly told = new Map<string, Told>()
+  /** Requests that the client gave up, by replica, method and path: their answers find nobody. */
+  readonly givenUp = new Set<string>()
   slowestMs = 0
   readonly #scene: Scene
   readonly #random: Random
@@ -142,6 +144,7 @@ export class Platform {
     } catch (error) {
       this.#count('no answer')
       const late = error instanceof Error && error.name === 'TimeoutError'
+      if (late) this.givenUp.add(`${replica.name} ${method} ${path.split('?')[0]}`)
       if (late && replica.pid === pid && !wasFrozen(replica, began))
         this.violate(`${method} ${path} at ${replica.name} was not answered in ${REQUEST_TIMEOUT_MS} ms`)
       return undefined

@@ -35,7 +35,7 @@ export async function compareTruths(scene: ChaosScene, seen: Seen): Promise<Comp
     const parts = [
       compareOperations(rows, scene.replicas, seen),
       await compareOutside(scene, { seen, rows }),
-      await compareLogs(scene.replicas)
+      await compareLogs(scene.replicas, seen)
     ]
     return {
       differences: [...differences, ...parts.flatMap((part) => part.differences)],
