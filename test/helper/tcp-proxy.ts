@@ -22,8 +22,11 @@ export interface TcpProxy {
   cut(): void
   /** While set, new connections are reset at once. */
   refuse(refusing: boolean): void
-  /** The server executes the next COMMITs, and the client does not learn of it. */
-  loseCommits(how: LostCommit, count?: number): void
+  /**
+   * The server executes the next COMMITs, and the client does not learn of it.
+   * @param skip number of COMMITs that pass before
+   */
+  loseCommits(how: LostCommit, count?: number, skip?: number): void
   /** Points new connections at another server. */
   retarget(port: number): void
   close(): Promise<void>
@@ -48,7 +51,7 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
   let target = targetPort
   let refusing = false
   let freezing = false
-  let losing: { how: LostCommit; left: number } | undefined
+  let losing: { how: LostCommit; left: number; skip: number } | undefined
   let lostCommits = 0
 
   const server = createServer({ noDelay: true }, (client) => {
@@ -74,9 +77,12 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
     }
     client.on('data', (data) => {
       if (losing !== undefined && !link.frozen && COMMIT.test(data.toString('latin1'))) {
-        link.losing = losing.how
-        losing.left -= 1
-        if (losing.left <= 0) losing = undefined
+        if (losing.skip > 0) losing.skip -= 1
+        else {
+          link.losing = losing.how
+          losing.left -= 1
+          if (losing.left <= 0) losing = undefined
+        }
       }
       pass(() => link.server.write(data))
     })
@@ -137,8 +143,8 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
     refuse(on) {
       refusing = on
     },
-    loseCommits(how, count = 1) {
-      losing = { how, left: count }
+    loseCommits(how, count = 1, skip = 0) {
+      losing = { how, left: count, skip }
     },
     retarget(port) {
       target = port
