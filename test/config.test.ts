@@ -16,6 +16,7 @@ const defaults = {
   BROKER_MISSING_VERSION_STATUS: 412,
   BROKER_DELETED_LAST_OPERATION: 'succeeded',
   BROKER_SYNC_DEADLINE_MS: 8000,
+  BROKER_WORKERS: 8,
   LOG_LEVEL: 'info'
 }
 
@@ -41,6 +42,7 @@ const accepted: [Record<string, string>, Partial<Environment>][] = [
   [{ BROKER_DELETED_LAST_OPERATION: 'gone' }, { BROKER_DELETED_LAST_OPERATION: 'gone' }],
   [{ BROKER_ASYNC_OP_MILLIS: '3600000' }, { BROKER_ASYNC_OP_MILLIS: 3_600_000 }],
   [{ BROKER_SYNC_DEADLINE_MS: '100' }, { BROKER_SYNC_DEADLINE_MS: 100 }],
+  [{ BROKER_WORKERS: '1' }, { BROKER_WORKERS: 1 }],
   [{ BROKER_AUDIT_RETENTION_DAYS: '365' }, { BROKER_AUDIT_RETENTION_DAYS: 365 }],
   [{ POSTGRESQL_PUBLIC_PORT: '1' }, { POSTGRESQL_PUBLIC_PORT: 1 }],
   [{ LOG_LEVEL: 'silent' }, { LOG_LEVEL: 'silent' }],
@@ -110,6 +112,7 @@ const refused: [Record<string, string>, string][] = [
     { BROKER_ASYNC_OP_MILLIS: '3600001' },
     'BROKER_ASYNC_OP_MILLIS is "3600001": it must be a whole number from 0 to 3600000.'
   ],
+  [{ BROKER_WORKERS: '0' }, 'BROKER_WORKERS is "0": it must be a whole number from 1 to 256.'],
   [{ BROKER_SYNC_DEADLINE_MS: '99' }, 'BROKER_SYNC_DEADLINE_MS is "99": it must be a whole number from 100 to 60000.'],
   [
     { BROKER_AUDIT_RETENTION_DAYS: '0' },

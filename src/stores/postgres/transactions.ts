@@ -1,4 +1,5 @@
 import type { Pool, PoolClient, QueryResultRow } from 'pg'
+import { OutcomeUnknown, Unavailable } from '../../core/provider.ts'
 import { inCallSpan } from '../../telemetry/index.ts'
 import { sqlTypes } from './sql-types.ts'
 import { asUnavailable, isLost, unreachable } from './trouble.ts'
@@ -80,12 +81,14 @@ export async function inTransaction<T>(
   work: (sql: SqlTransaction) => Promise<T>,
   { lockMs = LOCK_MS }: { lockMs?: number } = {}
 ): Promise<T> {
+  let committing = false
   return inCallSpan('store transaction', SPAN_ATTRIBUTES, () =>
     withClient(pool, async (checkout) => {
       const { client } = checkout
       await client.query(begin(lockMs))
       try {
         const result = await work(sqlOf(client))
+        committing = true
         const { command } = await client.query('COMMIT')
         // A COMMIT after a statement that failed, whose error somebody swallowed, is answered ROLLBACK and no error.
         if (command !== 'COMMIT') throw new Error('The transaction was rolled back: a statement in it had failed.')
@@ -97,7 +100,9 @@ export async function inTransaction<T>(
         throw error
       }
     })
-  )
+  ).catch((error: unknown) => {
+    throw committing && error instanceof Unavailable ? new OutcomeUnknown(error.message, { cause: error.cause }) : error
+  })
 }
 
 /** A connection on loan from the pool. */
