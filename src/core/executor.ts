@@ -16,6 +16,8 @@ const CLAIM_MS = 12_000
 /** Executes operations that no request waits for. */
 export class Executor {
   readonly #operations: Operations
+  /** Providers and plans whose lack has been reported. */
+  readonly #missing = new Set<string>()
 
   constructor(operations: Operations) {
     this.#operations = operations
@@ -29,16 +31,21 @@ export class Executor {
     return this.#operations.options.catalog().plan(serviceId, planId) !== undefined
   }
 
+  /** Once for each, because the job comes again every second until a replica takes it. */
+  #reportMissing({ operationId, provider, serviceId, planId }: OperationJob): void {
+    const key = JSON.stringify([provider, serviceId, planId])
+    if (this.#missing.has(key)) return
+    this.#missing.add(key)
+    const fields = { operation: operationId, provider, service: serviceId, plan: planId }
+    const message = 'this replica does not have the provider or the plan of an operation, and leaves it to the others'
+    this.#operations.options.log.warn(fields, message)
+  }
+
   /** One attempt at an operation, for the runner. */
   async execute(job: OperationJob, signal: AbortSignal, onClaimed: () => void = () => {}): Promise<Execution> {
     if (this.#operations.stopping) return 'again'
     if (!this.canPerform(job)) {
-      const { operationId, provider, serviceId, planId } = job
-      const fields = { operation: operationId, provider, service: serviceId, plan: planId }
-      this.#operations.options.log.info(
-        fields,
-        'left an operation to other replicas: this one does not have its provider or plan'
-      )
+      this.#reportMissing(job)
       return 'later'
     }
     const key = randomUUID()
