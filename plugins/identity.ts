@@ -48,6 +48,7 @@ export const identity = fp(
       request.osbCall = {
         platform,
         acceptsIncomplete: acceptsIncomplete(request.query),
+        receivedAt: performance.now() - reply.elapsedTime,
         log: request.log,
         follow: (operation) => {
           describeRequest(request, reply, { operation })

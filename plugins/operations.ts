@@ -7,9 +7,11 @@ import type { Call } from '../src/core/call.ts'
 import type { CatalogPart, LoadedCatalog } from '../src/core/catalog/index.ts'
 import { Instances } from '../src/core/instances.ts'
 import { type DeletedLastOperation, lastOperation, type PollAnswer, type Polled } from '../src/core/last-operation.ts'
+import { answerInTime } from '../src/core/lifecycle.ts'
 import { Operations } from '../src/core/operations.ts'
 import type { PlatformRulesOf } from '../src/core/platform-rules.ts'
 import { type ServiceProvider, Unavailable } from '../src/core/provider.ts'
+import { LATE, orLate } from '../src/core/time-limits.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -25,7 +27,9 @@ export interface Lifecycle {
   /** What the platform sees of the catalog. */
   catalogOf(platform: string): CatalogPart
   lastOperation(call: Call, polled: Polled, query: LastOperationQuery): Promise<PollAnswer>
-  /** Whether operations are executed: not before the store could be reached for the first time, nor while stopping. */
+  /** Whether the store has been prepared: before that, no request can be served. */
+  readonly begun: boolean
+  /** Whether operations are executed: not before the store has been prepared, nor while stopping. */
   readonly ready: boolean
 }
 
@@ -37,14 +41,19 @@ export interface OperationsPluginOptions {
   /** What each platform may see and have. Default: everything, without limits. */
   readonly platformRules?: PlatformRulesOf | undefined
   readonly auditRetentionDays?: number | undefined
+  /** Called when the broker cannot start, and the app had not waited for that. */
+  readonly onStartFailure?: ((error: unknown) => void) | undefined
 }
 
+/** Pause between two tries to reach the store. */
 const RETRY_MS = 1_000
+/** How long the app waits for the broker to be ready; longer work, such as a migration, continues in the background. */
+const READY_MS = 5_000
 const CLOSE_MS = 1_500
 /** How long a stop waits for a start that is still trying to reach the store. */
 const BEGIN_GRACE_MS = 2_000
 
-/** Operation tracking: starts what executes operations when the app is ready, and stops it before it closes. */
+/** Operation tracking: starts the execution of operations when the app is ready, and stops it before the app closes. */
 export const operations = fp<OperationsPluginOptions>(
   async (app, options) => {
     const { providers, catalog, syncDeadlineMs, deletedLastOperation, platformRules, auditRetentionDays } = options
@@ -66,31 +75,49 @@ export const operations = fp<OperationsPluginOptions>(
       bindings: new Bindings(engine),
       catalogOf: (platform: string) => engine.platforms.catalogOf(platform),
       lastOperation: (call: Call, polled: Polled, query: LastOperationQuery) =>
-        lastOperation({ store, deleted: deletedLastOperation }, call, { polled, query }),
+        answerInTime(engine, call, lastOperation({ store, deleted: deletedLastOperation }, call, { polled, query })),
+      get begun() {
+        return begun
+      },
       get ready() {
         return begun && !closing.signal.aborted
       }
     })
+    const { signal } = closing
+    let providersStarted: Promise<unknown> | undefined
     const begin = async () => {
-      await prepare()
+      providersStarted ??= Promise.all(providers.map((provider) => provider.start?.()))
+      await providersStarted
+      await prepare(signal)
+      signal.throwIfAborted()
       await engine.begin()
       begun = true
     }
     let beginning: Promise<void> = Promise.resolve()
     let ending: Promise<void> = Promise.resolve()
     app.addHook('onReady', async () => {
-      await Promise.all(providers.map((provider) => provider.start?.()))
-      beginning = begin()
-      await beginning.catch((error) => {
-        if (!(error instanceof Unavailable)) throw error
-        app.log.error({ err: error }, 'the store cannot be reached; requests are answered 503 until it can')
-        beginning = persist(begin, { log: app.log, signal: closing.signal })
-      })
+      const first = begin()
+      beginning = first.catch((error: unknown) => persist(begin, { error, log: app.log, signal }))
+      // Not the retries: requests are answered 503 while the store is away.
+      const early = await orLate(
+        first.then(() => 'begun', failedUnlessUnavailable),
+        READY_MS
+      )
+      if (early === 'begun') return
+      if (early === LATE) app.log.warn('the broker is not ready yet; requests are answered 503 until it is')
+      beginning.then(
+        () => app.log.info('the broker is ready'),
+        (error: unknown) => {
+          if (signal.aborted) return
+          app.log.fatal({ err: error }, 'the broker cannot start; requests are answered 503')
+          options.onStartFailure?.(error)
+        }
+      )
     })
     app.addHook('preClose', async () => {
       closing.abort()
       await Promise.race([beginning.catch(() => undefined), sleep(BEGIN_GRACE_MS, undefined, { ref: false })])
-      // Not waited for here: the server goes on to close, so that no request comes in for much longer.
+      // The server continues to close meanwhile, so that no new requests come in for much longer.
       ending = engine.end()
     })
     app.addHook('onClose', async () => {
@@ -102,26 +129,32 @@ export const operations = fp<OperationsPluginOptions>(
   { name: 'osb-operations', fastify: '5.x', dependencies: ['osb-storage'] }
 )
 
-/** A part that hangs, on a lock that a frozen replica holds, must not hold up the rest: nothing of it is needed again. */
+/** A part that hangs, for example on a lock that a frozen replica holds, does not delay the others. */
 async function closeWithin(log: FastifyBaseLogger, part: string, close: () => Promise<void>): Promise<void> {
-  const late = sleep(CLOSE_MS, 'late' as const, { ref: false })
-  if ((await Promise.race([close(), late])) === 'late') log.warn({ part }, 'a part did not close in time; it is left')
+  if ((await orLate(close(), CLOSE_MS)) === LATE) log.warn({ part }, 'a part did not close in time; it is left')
 }
 
-/** Tries until it works or the app closes. */
+/** Repeats a failed start until it works or the app closes; only an unreachable store is worth a repetition. */
 async function persist(
   begin: () => Promise<void>,
-  { log, signal }: { log: FastifyBaseLogger; signal: AbortSignal }
+  { error: first, log, signal }: { error: unknown; log: FastifyBaseLogger; signal: AbortSignal }
 ): Promise<void> {
+  failedUnlessUnavailable(first)
+  log.error({ err: first }, 'the store cannot be reached; requests are answered 503 until it can')
   while (!signal.aborted) {
     await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
     if (signal.aborted) return
     try {
       await begin()
-      log.info('the store can be reached')
       return
     } catch (error) {
+      if (!signal.aborted) failedUnlessUnavailable(error)
       log.warn({ err: error }, 'the store cannot be reached yet')
     }
   }
+}
+
+function failedUnlessUnavailable(error: unknown): 'unavailable' {
+  if (error instanceof Unavailable) return 'unavailable'
+  throw error
 }

@@ -19,8 +19,8 @@ declare module 'fastify' {
 export interface Storage {
   readonly store: Store
   readonly runner: Runner
-  /** Brings the store's schema up to date; to be called before the first use, again until it works. */
-  prepare(): Promise<void>
+  /** Brings the store's schema up to date; to be called before the first use, and again until it works. */
+  prepare(signal?: AbortSignal): Promise<void>
   /** How long the requests that wait for a connection to the store have to expect to wait, in milliseconds. */
   queueMs(): number
 }
@@ -41,6 +41,8 @@ export interface StorageOptions {
   readonly store: StoreOption
   /** `kid:base64,…`; required for PostgreSQL. The first key writes, all read. */
   readonly encryptionKeys?: string | undefined
+  /** Operations that this process executes at the same time, for PostgreSQL. */
+  readonly workers?: number | undefined
 }
 
 const MISSING_KEYS =
@@ -61,7 +63,7 @@ function explainRefusal(setting: string): (error: unknown) => never {
 
 /** The store and its runner; closed with the app. An injected pool stays the host's. */
 export const storage = fp<StorageOptions>(
-  async (app, { store: option, encryptionKeys }) => {
+  async (app, { store: option, encryptionKeys, workers }) => {
     if (option === 'memory') {
       const store = new MemoryStore()
       app.decorate('osbStorage', {
@@ -103,7 +105,12 @@ export const storage = fp<StorageOptions>(
     const logApplied = (names: string[]) => {
       if (names.length > 0) app.log.info({ migrations: names }, 'migrated the schema')
     }
-    const runner = new PgBossRunner({ connection: pool.options, explain: asUnavailable, log: app.log })
+    const runner = new PgBossRunner({
+      connection: pool.options,
+      explain: asUnavailable,
+      log: app.log,
+      ...(workers === undefined ? {} : { workers })
+    })
     const warnOfKeys = (kids: string[]) => {
       if (kids.length > 0) app.log.warn({ kids }, MISSING_KEYS)
     }

@@ -18,7 +18,8 @@ import { healthRoutes } from '../routes/health.ts'
 import { serviceBindingRoutes } from '../routes/service-bindings.ts'
 import { serviceInstanceRoutes } from '../routes/service-instances.ts'
 import type { CatalogSource } from '../schemas/catalog.ts'
-import { MAX_AUDIT_RETENTION_DAYS } from './config.ts'
+import { MAX_AUDIT_RETENTION_DAYS, MAX_WORKERS } from './config.ts'
+import { refusals } from './core/errors.ts'
 import type { DeletedLastOperation } from './core/last-operation.ts'
 import type { PlatformRulesOf } from './core/platform-rules.ts'
 import type { ServiceProvider } from './core/provider.ts'
@@ -70,8 +71,18 @@ export interface OpenServiceBrokerOptions {
   readonly missingVersionStatus?: 400 | 412
   /** Answer of last_operation after a delete: `succeeded` (200, default) or `gone` (410). */
   readonly deletedLastOperation?: DeletedLastOperation
-  /** How long a request may wait for its work, in milliseconds; default 8,000. */
+  /**
+   * How long a request may take until it is answered, in milliseconds; default 8,000. Its work must end up to a second before
+   * that; below 4,000 the answer may come up to a second later.
+   */
   readonly syncDeadlineMs?: number
+  /** Operations that this process executes at the same time, for a store in PostgreSQL, from 1; default 8. */
+  readonly workers?: number | undefined
+  /**
+   * Called when the broker cannot start, and the app was ready before that was known: preparing the store may take longer than
+   * an app waits for a plugin. Requests are answered 503. Without such a delay, `ready` rejects instead.
+   */
+  readonly onStartFailure?: ((error: unknown) => void) | undefined
   /** Days that audit events are kept, from 1, for a store in PostgreSQL; default: for ever. */
   readonly auditRetentionDays?: number | undefined
   /**
@@ -85,7 +96,8 @@ const DEFAULT_SYNC_DEADLINE_MS = 8_000
 
 const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options) => {
   const { syncDeadlineMs = DEFAULT_SYNC_DEADLINE_MS, deletedLastOperation = 'succeeded', auditRetentionDays } = options
-  requireRetention(auditRetentionDays)
+  requireWhole('auditRetentionDays', auditRetentionDays, MAX_AUDIT_RETENTION_DAYS)
+  requireWhole('workers', options.workers, MAX_WORKERS)
   const providers = await allProviders(options)
   const catalog =
     options.catalog instanceof ReloadableCatalog ? options.catalog : new ReloadableCatalog(options.catalog)
@@ -97,7 +109,11 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
   await app.register(validation)
   await app.register(documentation)
   await app.register(identity)
-  await app.register(storage, { store: options.store ?? 'memory', encryptionKeys: options.encryptionKeys })
+  await app.register(storage, {
+    store: options.store ?? 'memory',
+    encryptionKeys: options.encryptionKeys,
+    workers: options.workers
+  })
   const { warnings } = await catalog.load({
     providers,
     store: app.osbStorage.store,
@@ -111,7 +127,8 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
     syncDeadlineMs,
     deletedLastOperation,
     platformRules: rulesOf(options, platforms),
-    auditRetentionDays
+    auditRetentionDays,
+    onStartFailure: options.onStartFailure
   })
   await app.register(metrics, { catalog: current })
 
@@ -122,8 +139,13 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
     await guarded.register(auth, { platforms })
     await guarded.register(apiVersion, { missingStatus: options.missingVersionStatus ?? 412 })
     await guarded.register(catalogRoutes)
-    await guarded.register(serviceInstanceRoutes)
-    await guarded.register(serviceBindingRoutes)
+    await guarded.register(async (prepared) => {
+      prepared.addHook('onRequest', async () => {
+        if (!app.osbLifecycle.begun) throw refusals.unavailable('The broker is starting.')
+      })
+      await prepared.register(serviceInstanceRoutes)
+      await prepared.register(serviceBindingRoutes)
+    })
   })
   await app.register(healthRoutes, { providers })
 }
@@ -154,9 +176,9 @@ async function allProviders(options: OpenServiceBrokerOptions): Promise<ServiceP
   return [...builtIn.filter(({ name }) => !providers.some((own) => own.name === name)), ...providers]
 }
 
-function requireRetention(days: number | undefined): void {
-  if (days === undefined || (Number.isInteger(days) && days >= 1 && days <= MAX_AUDIT_RETENTION_DAYS)) return
-  throw new Error(`auditRetentionDays is ${days}: it must be a whole number from 1 to ${MAX_AUDIT_RETENTION_DAYS}.`)
+function requireWhole(name: string, value: number | undefined, maximum: number): void {
+  if (value === undefined || (Number.isInteger(value) && value >= 1 && value <= maximum)) return
+  throw new Error(`${name} is ${value}: it must be a whole number from 1 to ${maximum}.`)
 }
 
 function platformsOf(option: AuthOption): PlatformsSource | HostAuthentication | false {

@@ -9,6 +9,9 @@ const Port = (options: object) => Type.Integer({ minimum: 0, maximum: 65_535, ..
 /** A century: more than any rule asks for. */
 export const MAX_AUDIT_RETENTION_DAYS = 36_500
 
+/** More would only wait for connections to the database. */
+export const MAX_WORKERS = 256
+
 /** Every environment variable that the server reads, with its default. `npm run docs:table` makes the table of docs/configuration.md of it. */
 export const Environment = Type.Object({
   BROKER_HOST: Type.String({ default: '127.0.0.1', description: 'address to listen on' }),
@@ -71,7 +74,13 @@ export const Environment = Type.Object({
     default: 8_000,
     minimum: 100,
     maximum: 60_000,
-    description: 'how long a request may wait for its work'
+    description: 'how long a request may take until it is answered'
+  }),
+  BROKER_WORKERS: Type.Integer({
+    default: 8,
+    minimum: 1,
+    maximum: MAX_WORKERS,
+    description: 'operations that a replica executes at the same time, with a state in PostgreSQL'
   }),
   BROKER_AUDIT_RETENTION_DAYS: Type.Optional(
     Type.Integer({

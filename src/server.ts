@@ -43,6 +43,8 @@ export interface RunningBroker {
   reload(): Promise<LoadedCatalog>
   /** Logs which names in the rules of platforms the catalog does not have. */
   warnOfUnknownNames(): void
+  /** Settles with an error when the broker cannot start although it listens already. */
+  readonly failed: Promise<unknown>
   /** Answers open requests, hands back what runs, and stops the embedded server. */
   stop(): Promise<void>
 }
@@ -118,6 +120,7 @@ export async function startBroker(
   app.addHook('onListen', async () => tls?.follow(app.log))
   app.addHook('onClose', async () => tls?.stop())
   const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? shippedCatalog())
+  const failure = Promise.withResolvers<unknown>()
   try {
     await app.register(openServiceBroker, {
       catalog,
@@ -132,8 +135,10 @@ export async function startBroker(
       missingVersionStatus: config.BROKER_MISSING_VERSION_STATUS,
       deletedLastOperation: config.BROKER_DELETED_LAST_OPERATION,
       syncDeadlineMs: config.BROKER_SYNC_DEADLINE_MS,
+      workers: config.BROKER_WORKERS,
       auditRetentionDays: config.BROKER_AUDIT_RETENTION_DAYS,
-      shedLoad: true
+      shedLoad: true,
+      onStartFailure: failure.resolve
     })
     // After the broker: it has said that it is not ready, and takes no more operations, while the server still answers.
     await app.register(drain, { closeUnused })
@@ -146,6 +151,7 @@ export async function startBroker(
       platforms,
       reload: () => reload(app, catalog),
       warnOfUnknownNames: () => platforms && warnOfUnknownNames(app.log, platforms, catalog),
+      failed: failure.promise,
       stop: () => stop({ app, postgres, stopTelemetry })
     }
   } catch (error) {

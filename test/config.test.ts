@@ -18,6 +18,7 @@ const defaults = {
   BROKER_SYNC_DEADLINE_MS: 8000,
   BROKER_DATABASE_POOL_SIZE: 16,
   BROKER_POSTGRESQL_POOL_SIZE: 8,
+  BROKER_WORKERS: 8,
   LOG_LEVEL: 'info'
 }
 
@@ -43,6 +44,7 @@ const accepted: [Record<string, string>, Partial<Environment>][] = [
   [{ BROKER_DELETED_LAST_OPERATION: 'gone' }, { BROKER_DELETED_LAST_OPERATION: 'gone' }],
   [{ BROKER_ASYNC_OP_MILLIS: '3600000' }, { BROKER_ASYNC_OP_MILLIS: 3_600_000 }],
   [{ BROKER_SYNC_DEADLINE_MS: '100' }, { BROKER_SYNC_DEADLINE_MS: 100 }],
+  [{ BROKER_WORKERS: '1' }, { BROKER_WORKERS: 1 }],
   [{ BROKER_AUDIT_RETENTION_DAYS: '365' }, { BROKER_AUDIT_RETENTION_DAYS: 365 }],
   [{ POSTGRESQL_PUBLIC_PORT: '1' }, { POSTGRESQL_PUBLIC_PORT: 1 }],
   [{ BROKER_DATABASE_POOL_SIZE: '2' }, { BROKER_DATABASE_POOL_SIZE: 2 }],
@@ -127,6 +129,7 @@ const refused: [Record<string, string>, string][] = [
     { BROKER_ASYNC_OP_MILLIS: '3600001' },
     'BROKER_ASYNC_OP_MILLIS is "3600001": it must be a whole number from 0 to 3600000.'
   ],
+  [{ BROKER_WORKERS: '0' }, 'BROKER_WORKERS is "0": it must be a whole number from 1 to 256.'],
   [{ BROKER_SYNC_DEADLINE_MS: '99' }, 'BROKER_SYNC_DEADLINE_MS is "99": it must be a whole number from 100 to 60000.'],
   [
     { BROKER_AUDIT_RETENTION_DAYS: '0' },

@@ -21,6 +21,10 @@ export async function serve(options: StartBrokerOptions = {}): Promise<void> {
     stopped(broker)
   }
   process.on('SIGTERM', stop).on('SIGINT', stop)
+  void broker.failed.then(() => {
+    process.exitCode = 1
+    stop()
+  })
   // Last: whoever waits for this line may send a signal at once, and one that nobody handles ends the process.
   process.stdout.write(greeting(broker, config))
 }
@@ -64,7 +68,7 @@ function stopped({ app, stop }: RunningBroker): void {
       app.log.info('stopped')
       clearTimeout(overdue)
       // A provider that ignored its signal would keep the process.
-      process.exit(0)
+      process.exit()
     },
     (error: unknown) => {
       app.log.fatal({ err: error }, 'stopping failed')

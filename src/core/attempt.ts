@@ -1,45 +1,68 @@
 import { errorType, inSpan, markFailed, type Span, traceIdOf } from '../telemetry/index.ts'
 import { userOf } from './call.ts'
 import { BrokerError } from './errors.ts'
+import { Deadline, Lease } from './lease.ts'
 import { OperationMeters } from './operation-meters.ts'
 import { perform, type Stage } from './perform.ts'
 import { StaleAttempt, type TaskLog, Unavailable } from './provider.ts'
 import { Secrets } from './secrets.ts'
-import { type Claim, type Finish, type InstanceRecord, LEASE_MS, type OperationRecord } from './store.ts'
+import type { Claim, Claimed, Finish, InstanceRecord, OperationFields } from './store.ts'
+import { finishSurely } from './unknown-outcomes.ts'
+import { abortReasons, GRACE_MS, Watchdog } from './watchdog.ts'
 
-/** How one attempt ended. `lost`: halted or taken over, nothing of it may be written. */
+/**
+ * How one attempt ended. `lost`: the operation was halted or taken over, nothing of the attempt may be written. `abandoned`:
+ * the provider did not stop in time, and its call still runs.
+ */
 export type AttemptEnd =
   | { kind: 'succeeded'; finish: Finish }
   | { kind: 'rejected'; error: BrokerError }
   | { kind: 'failed'; error: unknown; description: string }
   | { kind: 'lost' }
-
-/** Why a task's signal aborts. */
-export const abortReasons = {
-  halted: new Error('a delete halted the operation'),
-  lost: new Error('another worker has taken the operation over'),
-  overtime: new Error('the time of the operation is up'),
-  stopping: new Error('the process is stopping')
-} as const
+  | { kind: 'abandoned' }
 
 /** An operation and the right to work on it. */
 export interface Held {
-  readonly operation: OperationRecord
+  readonly operation: OperationFields
   readonly claim: Claim
-  /** The instance, where it is known as the operation has just made it; else it is read. */
+  readonly lease: Lease
+  readonly deadline: Deadline
+  /** `performance.now()` when the operation was created. */
+  readonly createdAt: number
+  /** The instance, if this process has just written it; otherwise it is read. */
   readonly instance?: InstanceRecord | undefined
+  /** What polls saw before this claim: progress, or why the last attempt failed. */
+  readonly description?: string | undefined
 }
 
-/** An operation as its claim has just handed it out. */
-export function heldOf(operation: OperationRecord): Held {
-  return { operation, claim: { operationId: operation.operationId, attempt: operation.attempt } }
+/**
+ * An operation as its claim returned it.
+ * @param sentAt `performance.now()` before the claim was sent
+ */
+export function heldOf({ operation, remainingMs, ageMs }: Claimed, sentAt: number): Held {
+  return {
+    operation,
+    claim: { operationId: operation.operationId, attempt: operation.attempt },
+    lease: new Lease(sentAt),
+    deadline: new Deadline(performance.now() + remainingMs),
+    createdAt: performance.now() - ageMs,
+    description: operation.description
+  }
 }
 
-/** What runs in this process. */
+export interface AttemptOptions {
+  readonly controller: AbortController
+  /** Whether no request waits: then the deadline and a stop of the process abort the work. */
+  readonly background: () => boolean
+  /** Number of the try, from 1; a request tries several times with one claim. */
+  readonly number: number
+}
+
+/** The attempts that run in this process. */
 export class Attempts {
   readonly #stage: Stage
   readonly #log: TaskLog
-  readonly #running = new Map<string, { controller: AbortController; background: () => boolean }>()
+  readonly #running = new Map<string, AttemptOptions>()
   readonly meters = new OperationMeters()
 
   constructor(stage: Stage, log: TaskLog) {
@@ -55,72 +78,98 @@ export class Attempts {
     this.#running.get(operationId)?.controller.abort(abortReasons.halted)
   }
 
-  /** Ends an operation and writes its outcome. `false`: the claim is lost, nothing was written. */
-  async finish({ operation, claim }: Held, finish: Finish): Promise<boolean> {
-    const written = await this.#stage.store.finish(claim, finish)
-    if (written) this.meters.ended(operation, finish.state)
+  /**
+   * Ends an operation and writes its outcome. Repeats the write while the store does not answer and the lease holds.
+   * @param until `performance.now()` when to stop repeating; default: the end of the lease
+   * @returns `false` when the claim is lost and nothing was written
+   * @throws {Unavailable} when it is not known whether it was written
+   */
+  async finish(held: Held, finish: Finish, until = held.lease.endsAt): Promise<boolean> {
+    const written = await finishSurely(this.#stage.store, { claim: held.claim, finish, until })
+    if (written) this.meters.ended(held, finish.state)
     return written
   }
 
-  /** Aborts what no request waits for; requests come to their own end. */
+  /** Aborts the attempts that no request waits for; requests come to their own end. */
   abortBackground(): void {
     for (const { controller, background } of this.#running.values()) {
       if (background()) controller.abort(abortReasons.stopping)
     }
   }
 
-  /**
-   * Calls the provider once and keeps the claim alive meanwhile. Never throws.
-   * @param background whether the attempt is to be aborted when the process stops
-   */
-  async run(held: Held, controller: AbortController, background: () => boolean): Promise<AttemptEnd> {
+  /** Calls the provider once and keeps the claim alive meanwhile. Never throws. */
+  async run(held: Held, options: AttemptOptions): Promise<AttemptEnd> {
     const { operation } = held
-    return inSpan(`operation ${operation.kind}`, spanAttributes(operation), async (span) => {
-      const end = await this.#run(held, controller, background)
-      this.meters.attempted(operation, end.kind)
-      tellEnd(span, end)
+    return inSpan(`operation ${operation.kind}`, spanAttributes(operation, options.number), async (span) => {
+      const end = await this.#run(held, options)
+      this.meters.attempted(operation, options.number, end.kind)
+      noteEnd(span, end)
       return end
     })
   }
 
-  async #run(
-    { operation, claim, instance }: Held,
-    controller: AbortController,
-    background: () => boolean
-  ): Promise<AttemptEnd> {
+  async #run(held: Held, options: AttemptOptions): Promise<AttemptEnd> {
+    const { operation, claim, lease, deadline } = held
+    const { controller, background, number } = options
     const secrets = new Secrets()
     const log = operationLog(this.#log, operation, secrets)
-    const { signal } = controller
-    // The request of a synchronous operation has a line of its own.
-    const level = operation.async || operation.attempt > 1 ? 'info' : 'debug'
-    log[level]({ attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} begins`)
-    this.#running.set(operation.operationId, { controller, background })
-    const alive = setInterval(() => void this.#keepAlive(claim, controller, log), LEASE_MS / 3)
+    // A synchronous request has a log line of its own.
+    const level = operation.async || number > 1 ? 'info' : 'debug'
+    log[level]({ attempt: number }, `${operation.kind}: attempt ${number} begins`)
+    this.#running.set(operation.operationId, options)
+    const watchdog = new Watchdog({
+      controller,
+      lease,
+      deadline,
+      abortsAtDeadline: background,
+      renew: () => this.#stage.store.keepAlive(claim),
+      log
+    })
+    const performed = this.#perform(held, options, { log, secrets })
     try {
-      return {
-        kind: 'succeeded',
-        finish: await perform(this.#stage, { operation, claim, instance, signal, log, secrets, meters: this.meters })
-      }
+      const end = await Promise.race([performed, watchdog.abandoned])
+      if (end !== undefined) return end
+      this.#reportLeak(held, log, performed)
+      return isLoss(controller.signal.reason) ? { kind: 'lost' } : { kind: 'abandoned' }
+    } finally {
+      watchdog.stop()
+      this.#running.delete(operation.operationId)
+    }
+  }
+
+  async #perform(
+    { operation, claim, instance }: Held,
+    { controller: { signal }, number }: AttemptOptions,
+    { log, secrets }: { log: TaskLog; secrets: Secrets }
+  ): Promise<AttemptEnd> {
+    try {
+      const attempt = { operation, claim, number, instance, signal, log, secrets, meters: this.meters }
+      return { kind: 'succeeded', finish: await perform(this.#stage, attempt) }
     } catch (thrown) {
       const error = secrets.hideInError(thrown)
       if (error instanceof StaleAttempt || isLoss(signal.reason)) return { kind: 'lost' }
       if (error instanceof BrokerError) return { kind: 'rejected', error }
       const description = error instanceof Unavailable ? error.message : 'The work failed.'
-      log.warn({ err: error, attempt: operation.attempt }, `${operation.kind}: attempt ${operation.attempt} failed`)
+      log.warn({ err: error, attempt: number }, `${operation.kind}: attempt ${number} failed`)
       return { kind: 'failed', error, description }
-    } finally {
-      clearInterval(alive)
-      this.#running.delete(operation.operationId)
     }
   }
 
-  async #keepAlive(claim: Claim, controller: AbortController, log: TaskLog): Promise<void> {
-    try {
-      if (!(await this.#stage.store.keepAlive(claim))) controller.abort(abortReasons.lost)
-    } catch (error) {
-      // The store is away. Work goes on: the fence decides later whose the operation is.
-      log.warn({ err: error }, 'the lease of an operation could not be renewed')
-    }
+  /** The call goes on without anybody waiting for it. Its writes are fenced; its outside effects are not. */
+  #reportLeak({ operation }: Held, log: TaskLog, performed: Promise<AttemptEnd>): void {
+    const { kind, provider } = operation
+    const graceSeconds = GRACE_MS / 1000
+    log.error(
+      { provider, graceSeconds },
+      `the provider "${provider}" ignored the abort of a ${kind}: its call was given up`
+    )
+    const givenUpAt = performance.now()
+    performed
+      .then((end) => {
+        const seconds = Math.round((performance.now() - givenUpAt) / 1000)
+        log.warn({ provider, seconds, end: end.kind }, `a ${kind} that was given up has ended; its result is discarded`)
+      })
+      .catch((error: unknown) => log.error({ err: error, provider }, `a ${kind} that was given up failed`))
   }
 }
 
@@ -128,24 +177,25 @@ function isLoss(reason: unknown): boolean {
   return reason === abortReasons.halted || reason === abortReasons.lost
 }
 
-function spanAttributes(operation: OperationRecord) {
+function spanAttributes(operation: OperationFields, attempt: number) {
   return {
     'osb.operation.id': operation.operationId,
     'osb.operation.kind': operation.kind,
-    'osb.operation.attempt': operation.attempt,
+    'osb.operation.attempt': attempt,
     'osb.platform': operation.platform,
     'osb.instance.id': operation.instanceId,
     ...(operation.bindingId === undefined ? {} : { 'osb.binding.id': operation.bindingId })
   }
 }
 
-function tellEnd(span: Span, end: AttemptEnd): void {
+function noteEnd(span: Span, end: AttemptEnd): void {
   span.setAttribute('osb.attempt.outcome', end.kind)
   if (end.kind === 'failed' || end.kind === 'rejected') markFailed(span, errorType(end.error))
+  if (end.kind === 'abandoned') markFailed(span, 'abandoned')
 }
 
-/** A log whose every line names the operation and its resource, and has none of the secrets. */
-export function operationLog(log: TaskLog, operation: OperationRecord, secrets = new Secrets()): TaskLog {
+/** A log whose every line names the operation and its resource, and masks secrets. */
+export function operationLog(log: TaskLog, operation: OperationFields, secrets = new Secrets()): TaskLog {
   const user = userOf(operation.originatingIdentity)
   const traceId = traceIdOf(operation.traceContext)
   const ids = {

@@ -5,6 +5,7 @@ import type { CatalogPlan } from './catalog/index.ts'
 import { refusals } from './errors.ts'
 import {
   accepted,
+  answerInTime,
   checkParameters,
   type DeleteOutcome,
   decideUntilDone,
@@ -17,7 +18,7 @@ import {
   requireIds,
   requirePlan,
   startAndRun,
-  waitForUndo
+  waitForOther
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameBinding } from './same.ts'
@@ -49,7 +50,7 @@ export class Bindings {
 
   /** `PUT …/service_bindings/:binding_id` (spec: Binding; Rotating a Service Binding). */
   async bind(call: Call, ids: BindingIds, body: BindRequest): Promise<BindOutcome> {
-    return decideUntilDone(async () => {
+    return decideUntilDone(this.#operations, call, async () => {
       const instance = ownedBy(call, await this.#store.getInstance(ids.instance_id))
       if (body.predecessor_binding_id === undefined) {
         const { service_id: serviceId, plan_id: planId } = body
@@ -70,7 +71,7 @@ export class Bindings {
           const joined = await join(this.#operations, patient, unfinished)
           return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
         }
-        if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
+        if (unfinished?.internal === true) return waitForOther(this.#operations, call, unfinished)
         if (unfinished !== undefined) throw refusals.concurrency()
         if (existing.status === 'ready') return { kind: 'exists', body: existing.reply ?? {} }
         if (existing.status === 'creating') return 'again'
@@ -79,11 +80,13 @@ export class Bindings {
       if (entry.requiresApp && wanted.appGuid === undefined) throw refusals.requiresApp()
       checkParameters(body.parameters, entry.validate.bind)
       if (instance.status !== 'ready') throw refusals.concurrency()
-      if ((await this.#store.unfinishedOperation(ids.instance_id)) !== undefined) throw refusals.concurrency()
+      const ofInstance = await this.#store.unfinishedOperation(ids.instance_id)
+      if (ofInstance?.internal === true) return waitForOther(this.#operations, call, ofInstance)
+      if (ofInstance !== undefined) throw refusals.concurrency()
       const manner = bindManner(entry)
       requireAsync(call, manner)
       const operation = this.#operations.newOperation({
-        ...operationFields(call, manner),
+        ...operationFields(this.#operations, call, { manner, needs: { ...wanted, provider: instance.provider } }),
         kind: 'bind',
         instanceId: ids.instance_id,
         bindingId: ids.binding_id
@@ -98,13 +101,20 @@ export class Bindings {
   }
 
   /** `GET …/service_bindings/:binding_id` (spec: Fetching a Service Binding). */
-  async fetch(call: Call, ids: BindingIds): Promise<BindingFetched> {
+  fetch(call: Call, ids: BindingIds): Promise<BindingFetched> {
+    return answerInTime(this.#operations, call, this.#fetch(call, ids))
+  }
+
+  async #fetch(call: Call, ids: BindingIds): Promise<BindingFetched> {
     const binding = ownedBy(call, await this.#store.getBinding(ids.instance_id, ids.binding_id))
     if (binding === undefined || binding.status !== 'ready') throw refusals.bindingUnknown(ids.binding_id)
     const service = this.#catalog.service(binding.serviceId)
     if (service !== undefined && service.bindings_retrievable !== true) {
       throw refusals.notRetrievable('service bindings')
     }
+    const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
+    // Its credentials may not work any more; the revocation of expired ones is not the platform's unbind.
+    if (unfinished?.kind === 'unbind' && !unfinished.internal) throw refusals.bindingUnknown(ids.binding_id)
     const { reply, parameters, undeliveredUntil } = binding
     // The answer may be lost, and they with it; to hand them over twice would be to keep them.
     const credentials =
@@ -118,7 +128,7 @@ export class Bindings {
 
   /** `DELETE …/service_bindings/:binding_id` (spec: Unbinding). */
   async unbind(call: Call, ids: BindingIds, query: DeleteQuery): Promise<DeleteOutcome> {
-    return decideUntilDone<DeleteOutcome>(async () => {
+    return decideUntilDone<DeleteOutcome>(this.#operations, call, async () => {
       const instance = ownedBy(call, await this.#store.getInstance(ids.instance_id))
       const binding = ownedBy(call, await this.#store.getBinding(ids.instance_id, ids.binding_id))
       if (instance === undefined || binding === undefined) {
@@ -136,21 +146,24 @@ export class Bindings {
       const manner = entry === undefined ? mannerOf(this.#operations, instance) : bindManner(entry)
       requireAsync(call, manner)
       const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
-      // It has expired, and is being revoked: that removes nothing.
-      if (unfinished?.internal === true && binding.status === 'ready') return waitForUndo(this.#operations, unfinished)
+      // The revocation of expired credentials does not remove the binding.
+      if (unfinished?.internal === true && binding.status === 'ready')
+        return waitForOther(this.#operations, call, unfinished)
       if (unfinished?.kind === 'unbind') {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? { kind: 'done', body: {} } : accepted(joined.operation)
       }
-      if ((await this.#store.unfinishedOperation(ids.instance_id)) !== undefined) throw refusals.concurrency()
+      const ofInstance = await this.#store.unfinishedOperation(ids.instance_id)
+      if (ofInstance?.internal === true) return waitForOther(this.#operations, call, ofInstance)
+      if (ofInstance !== undefined) throw refusals.concurrency()
       const operation = this.#operations.newOperation({
-        ...operationFields(call, manner),
+        ...operationFields(this.#operations, call, { manner, needs: instance }),
         kind: 'unbind',
         instanceId: ids.instance_id,
         bindingId: ids.binding_id,
         ...(unfinished === undefined ? {} : { halts: unfinished.operationId })
       })
-      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner })
+      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner, halted: unfinished })
       if (ended === 'again') return 'again'
       return ended.kind === 'accepted' ? accepted(ended.operation) : { kind: 'done', body: {} }
     })
@@ -199,7 +212,7 @@ export class Bindings {
     if (predecessor === undefined || predecessor.status !== 'ready') {
       throw refusals.malformed(`The predecessor "${bindingId}" is not a service binding of this service instance.`)
     }
-    if (predecessor.expiresAt !== undefined && predecessor.expiresAt.getTime() <= Date.now()) {
+    if (predecessor.expired === true) {
       throw refusals.malformed(`The predecessor "${bindingId}" has expired.`)
     }
     const entry = requirePlan(this.#catalog, instance.serviceId, instance.planId)

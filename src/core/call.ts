@@ -6,6 +6,8 @@ export interface Call {
   readonly platform: string
   /** `accepts_incomplete=true`: the platform can wait for an asynchronous operation (spec: Asynchronous Operations). */
   readonly acceptsIncomplete: boolean
+  /** `performance.now()` when the request came in; its time counts from here. */
+  readonly receivedAt: number
   readonly originatingIdentity?: OriginatingIdentity
   /** spec: Request Identity. */
   readonly requestIdentity?: string

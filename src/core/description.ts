@@ -1,7 +1,9 @@
 import type { OperationState } from '../../schemas/last-operation.ts'
+import { refusals } from './errors.ts'
 import type { Stage } from './perform.ts'
 import type { Description, TaskLog } from './provider.ts'
 import type { InstanceRecord, OperationKind } from './store.ts'
+import { LATE, orLate } from './time-limits.ts'
 
 /** What the owner of an instance may know of it beside what the specification lets one fetch. */
 export interface InstanceDescription extends Description {
@@ -28,8 +30,9 @@ export interface DescribedOperation {
 }
 
 const OPERATIONS = 10
-/** Somebody waits for the answer. */
+/** How long a provider may take to describe an instance, and to stop when it is aborted, in milliseconds. */
 const DESCRIBE_MS = 5_000
+const DESCRIBE_GRACE_MS = 500
 
 /** Asks the provider, which may take a while, and adds what the store knows. */
 export async function describeInstance(
@@ -43,14 +46,18 @@ export async function describeInstance(
   const asked =
     describe === undefined || entry === undefined || state === undefined
       ? { measures: [] }
-      : await describe.call(providers.get(provider), {
-          instanceId,
-          options: entry.options,
-          parameters,
-          state,
-          log,
-          signal: AbortSignal.timeout(DESCRIBE_MS)
-        })
+      : await orLate(
+          describe.call(providers.get(provider), {
+            instanceId,
+            options: entry.options,
+            parameters,
+            state,
+            log,
+            signal: AbortSignal.timeout(DESCRIBE_MS)
+          }),
+          DESCRIBE_MS + DESCRIBE_GRACE_MS
+        )
+  if (asked === LATE) throw refusals.unavailable('The provider did not describe the service instance in time.')
   const bindings = await store.listBindings(instanceId)
   const operations = await store.recentOperations(platform, instanceId, OPERATIONS)
   return {

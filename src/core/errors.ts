@@ -115,7 +115,16 @@ export const refusals = {
   unavailable: (description: string, retryAfterSeconds = 5, cause?: unknown) =>
     new BrokerError(503, description, { retryAfterSeconds, cause }),
   deadline: (seconds: number) =>
-    new BrokerError(504, `The work did not end within ${seconds} s. It is being undone.`, { retryAfterSeconds: 5 })
+    new BrokerError(504, `The work did not end within ${seconds} s. It is being undone.`, { retryAfterSeconds: 5 }),
+  /** Of a delete, which continues in the background even if the platform cannot poll. */
+  stillDeleting: (seconds: number) =>
+    new BrokerError(
+      504,
+      `The deletion did not end within ${seconds} s. It continues; repeat the request to see its end.`,
+      {
+        retryAfterSeconds: 5
+      }
+    )
 }
 
 function quotaText(plan: string, instances: number): string {

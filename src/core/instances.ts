@@ -13,6 +13,7 @@ import { type BrokerError, refusals } from './errors.ts'
 import { newInstance, sameTarget, updateTarget } from './instance-records.ts'
 import {
   accepted,
+  answerInTime,
   checkMaintenance,
   checkParameters,
   type DeleteOutcome,
@@ -28,7 +29,7 @@ import {
   type Started,
   serviceUnknown,
   startAndRun,
-  waitForUndo
+  waitForOther
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameInstance, sameJson } from './same.ts'
@@ -58,9 +59,9 @@ export class Instances {
 
   /** `PUT /v2/service_instances/:instance_id` (spec: Provisioning). */
   async provision(call: Call, instanceId: string, body: ProvisionRequest): Promise<InstanceOutcome> {
-    const created = await this.#createUnseen(call, instanceId, body)
+    const created = await answerInTime(this.#operations, call, this.#createUnseen(call, instanceId, body))
     if (created !== 'again') return created
-    return decideUntilDone(async () => {
+    return decideUntilDone(this.#operations, call, async () => {
       const existing = await this.#store.getInstance(instanceId)
       const own = ownedBy(call, existing)
       const entry = requirePlan(this.#platforms.known(call.platform, own), body.service_id, body.plan_id)
@@ -74,7 +75,7 @@ export class Instances {
           const joined = await join(this.#operations, call, unfinished)
           return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, existing)
         }
-        if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
+        if (unfinished?.internal === true) return waitForOther(this.#operations, call, unfinished)
         if (unfinished !== undefined) throw refusals.concurrency()
         if (existing.status === 'ready') return { kind: 'exists', body: replyOf(existing) }
         if (existing.status === 'creating') return 'again'
@@ -82,7 +83,7 @@ export class Instances {
       checkMaintenance(entry, body.maintenance_info)
       checkParameters(body.parameters, entry.validate.create)
       const operation = this.#operations.newOperation({
-        ...operationFields(call, entry),
+        ...operationFields(this.#operations, call, { manner: entry, needs: wanted }),
         kind: 'provision',
         instanceId
       })
@@ -101,17 +102,21 @@ export class Instances {
     const { platform } = call
     const entry = this.#platforms.known(platform, undefined).plan(body.service_id, body.plan_id)
     if (entry === undefined || this.#platforms.quotaOf(platform, entry) !== undefined) return 'again'
-    const fields = operationFields(call, entry)
-    // What is refused for what it asks may first have to be refused for whose the id is.
-    if (fields.async || !acceptable(entry, body)) return 'again'
     const insertInstance = newInstance(call, { instanceId, body, entry })
+    const fields = operationFields(this.#operations, call, { manner: entry, needs: insertInstance })
+    // A request that would be refused for its content may have to be refused first because another platform has the id.
+    if (fields.async || !acceptable(entry, body)) return 'again'
     const operation = this.#operations.newOperation({ ...fields, kind: 'provision', instanceId })
     const ended = await startAndRun(this.#operations, call, { start: { operation, insertInstance }, manner: entry })
     return ended === 'again' ? 'again' : createdOf(ended, insertInstance)
   }
 
   /** `GET /v2/service_instances/:instance_id` (spec: Fetching a Service Instance). */
-  async fetch(call: Call, instanceId: string): Promise<InstanceFetched> {
+  fetch(call: Call, instanceId: string): Promise<InstanceFetched> {
+    return answerInTime(this.#operations, call, this.#fetch(call, instanceId))
+  }
+
+  async #fetch(call: Call, instanceId: string): Promise<InstanceFetched> {
     const instance = ownedBy(call, await this.#store.getInstance(instanceId))
     if (instance === undefined || instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
     const service = this.#catalog.service(instance.serviceId)
@@ -119,7 +124,9 @@ export class Instances {
       throw refusals.notRetrievable('service instances')
     }
     const unfinished = await this.#store.unfinishedOperation(instanceId)
-    if (unfinished?.kind === 'update') throw refusals.concurrency()
+    if (unfinished?.kind === 'deprovision') throw refusals.instanceUnknown(instanceId)
+    // During a restoration the stored instance is the one that is being restored.
+    if (unfinished?.kind === 'update' && !unfinished.internal) throw refusals.concurrency()
     const { maintenanceVersion, parameters } = instance
     return {
       service_id: instance.serviceId,
@@ -139,7 +146,7 @@ export class Instances {
 
   /** `PATCH /v2/service_instances/:instance_id` (spec: Updating a Service Instance). */
   async update(call: Call, instanceId: string, body: UpdateRequest): Promise<InstanceOutcome> {
-    return decideUntilDone(async () => {
+    return decideUntilDone(this.#operations, call, async () => {
       const instance = ownedBy(call, await this.#store.getInstance(instanceId))
       const unfinished = instance && (await this.#store.unfinishedOperation(instanceId))
       const known = this.#platforms.known(call.platform, instance, unfinished?.target)
@@ -156,7 +163,7 @@ export class Instances {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, unfinished.target)
       }
-      if (unfinished?.internal === true) return waitForUndo(this.#operations, unfinished)
+      if (unfinished?.internal === true) return waitForOther(this.#operations, call, unfinished)
       if (unfinished !== undefined) throw refusals.concurrency()
       if (instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
       checkMaintenance(entry, body.maintenance_info)
@@ -166,7 +173,7 @@ export class Instances {
       if (!contextAlone) requireUpdateable(this.#catalog.plan(instance.serviceId, instance.planId), entry)
       const manner: Manner = contextAlone ? { mode: 'sync' } : entry
       const operation = this.#operations.newOperation({
-        ...operationFields(call, manner),
+        ...operationFields(this.#operations, call, { manner, needs: { ...instance, planId: target.planId } }),
         kind: 'update',
         instanceId,
         target
@@ -182,7 +189,7 @@ export class Instances {
   /** `DELETE /v2/service_instances/:instance_id` (spec: Deprovisioning). */
   async deprovision(call: Call, instanceId: string, query: DeleteQuery): Promise<DeleteOutcome> {
     requireIds(query)
-    return decideUntilDone<DeleteOutcome>(async () => {
+    return decideUntilDone<DeleteOutcome>(this.#operations, call, async () => {
       const instance = ownedBy(call, await this.#store.getInstance(instanceId))
       if (instance === undefined) throw await this.#refusalOfUnknown(call, instanceId, query)
       if (instance.serviceId !== query.service_id) {
@@ -190,19 +197,23 @@ export class Instances {
       }
       const manner = mannerOf(this.#operations, instance)
       requireAsync(call, manner)
-      const unfinished = await this.#store.unfinishedOperation(instanceId)
+      const all = await this.#store.unfinishedOperations(instanceId)
+      const unfinished = all.find(({ bindingId }) => bindingId === undefined)
       if (unfinished?.kind === 'deprovision') {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? { kind: 'done', body: {} } : accepted(joined.operation)
       }
-      if (unfinished !== undefined && unfinished.kind !== 'provision') throw refusals.concurrency()
+      const ofBinding = all.find(({ bindingId }) => bindingId !== undefined)
+      // An unbind may continue in the background although the platform has been answered.
+      if (ofBinding?.kind === 'unbind') return waitForOther(this.#operations, call, ofBinding)
+      if (ofBinding !== undefined) throw refusals.concurrency()
       const operation = this.#operations.newOperation({
-        ...operationFields(call, manner),
+        ...operationFields(this.#operations, call, { manner, needs: instance }),
         kind: 'deprovision',
         instanceId,
         ...(unfinished === undefined ? {} : { halts: unfinished.operationId })
       })
-      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner })
+      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner, halted: unfinished })
       if (ended === 'again') return 'again'
       return ended.kind === 'accepted' ? accepted(ended.operation) : { kind: 'done', body: {} }
     })

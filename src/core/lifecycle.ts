@@ -3,16 +3,21 @@ import type { EmptyObject, JsonObject } from '../../schemas/common.ts'
 import type { DeleteAccepted } from '../../schemas/service-instance.ts'
 import type { Call, Outcome } from './call.ts'
 import type { CatalogPlan } from './catalog/index.ts'
+import { maximumMsOf, withWait } from './durations.ts'
 import { BrokerError, refusals } from './errors.ts'
-import { DEFAULT_MAXIMUM_SECONDS, type NewOperation, type Operations } from './operations.ts'
+import type { NewOperation, Operations } from './operations.ts'
 import type { PlanLookup } from './platforms.ts'
 import type { Finish, InstanceRecord, OperationRecord, Start } from './store.ts'
 import { runSync } from './sync-operations.ts'
+import { LATE, orLate } from './time-limits.ts'
 
-/** A decision is made again when what it was made on has changed meanwhile; this often, then we give up. */
+/** How often to decide again when the store changed between the read and the write. */
 const MAX_DECISIONS = 6
 
-/** What of a plan decides how an operation is answered. */
+/** The end of a request's time that is kept for writing the outcome, in milliseconds; of a short time at most a quarter. */
+const ANSWER_MS = 1_000
+
+/** The plan settings that decide between a synchronous answer and 202. */
 export interface Manner {
   readonly mode: Mode
   readonly maximumPollingSeconds?: number | undefined
@@ -20,24 +25,61 @@ export interface Manner {
   readonly pollable?: boolean
 }
 
+/** `performance.now()` when the work of a request must end, so that its outcome can be written before the answer is due. */
+export function workUntil({ options: { syncDeadlineMs } }: Operations, { receivedAt }: Call): number {
+  return receivedAt + syncDeadlineMs - Math.min(ANSWER_MS, syncDeadlineMs / 4)
+}
+
+/**
+ * Answers in time, whatever hangs: the provider, the store, or the wait for another operation. The work continues, and ends or
+ * undoes its operation.
+ * @throws {BrokerError} 503 when the answer is due
+ */
+export async function answerInTime<T>(operations: Operations, call: Call, work: Promise<T>): Promise<T> {
+  const answer = await orLate(work, workUntil(operations, call) + ANSWER_MS - performance.now())
+  if (answer === LATE) throw refusals.unavailable('The broker could not answer in time. Repeat the request.')
+  return answer
+}
+
 /** Refuses what only an asynchronous answer could serve (spec: Asynchronous Operations). */
 export function requireAsync(call: Call, { mode }: Manner): void {
   if (mode === 'async' && !call.acceptsIncomplete) throw refusals.asyncRequired()
 }
 
-/** Fields of a new operation that every verb fills in the same way. */
-export function operationFields(call: Call, manner: Manner): Omit<NewOperation, 'kind' | 'instanceId'> {
+/** The fields of a new operation that every verb fills in the same way. */
+export function operationFields(
+  operations: Operations,
+  call: Call,
+  { manner, needs }: { manner: Manner; needs: Needs }
+): Omit<NewOperation, 'kind' | 'instanceId'> {
+  const inBackground = manner.mode === 'async' || (manner.mode === 'either' && call.acceptsIncomplete)
   return {
     platform: call.platform,
-    async: manner.mode === 'async' || (manner.mode === 'either' && call.acceptsIncomplete),
-    maximumSeconds: manner.maximumPollingSeconds,
+    provider: needs.provider,
+    serviceId: needs.serviceId,
+    planId: needs.planId,
+    async: inBackground,
+    maximumMs: inBackground ? maximumMsOf(manner) : Math.max(0, workUntil(operations, call) - performance.now()),
     ...(call.originatingIdentity === undefined ? {} : { originatingIdentity: call.originatingIdentity }),
     ...(call.requestIdentity === undefined ? {} : { requestIdentity: call.requestIdentity })
   }
 }
 
-/** Runs `decide` until it comes to a result; `again` means that the store has changed under it. */
-export async function decideUntilDone<Result>(decide: () => Promise<Result | 'again'>): Promise<Result> {
+/** The provider and the plan that a replica must have to perform an operation. */
+export type Needs = Pick<InstanceRecord, 'provider' | 'serviceId' | 'planId'>
+
+/**
+ * Runs `decide` until it has a result, and answers in time; `again` means that the store changed between its read and its write.
+ */
+export function decideUntilDone<Result>(
+  operations: Operations,
+  call: Call,
+  decide: () => Promise<Result | 'again'>
+): Promise<Result> {
+  return answerInTime(operations, call, decisionOf(decide))
+}
+
+async function decisionOf<Result>(decide: () => Promise<Result | 'again'>): Promise<Result> {
   for (let tries = 0; tries < MAX_DECISIONS; tries += 1) {
     const result = await decide()
     if (result !== 'again') return result
@@ -55,21 +97,23 @@ export type Started = { kind: 'accepted'; operation: string } | { kind: 'succeed
 export async function startAndRun(
   operations: Operations,
   call: Call,
-  { start, manner, takesPlaceOf }: StartAndRun
+  { start, manner, takesPlaceOf, halted }: StartAndRun
 ): Promise<Started> {
   const { operation } = start
   const quota = takesPlaceOf && operations.platforms.quotaOf(call.platform, takesPlaceOf)
-  const result = await operations.start({ ...start, ...(quota === undefined ? {} : { quota }) })
+  const until = workUntil(operations, call)
+  const { result, held } = await operations.start({ ...start, ...(quota === undefined ? {} : { quota }) }, until)
   if (result === 'full' && quota !== undefined && takesPlaceOf !== undefined) {
     throw refusals.quotaUsedUp(operation.kind, takesPlaceOf.plan.name, quota.instances)
   }
   if (result !== 'started') return 'again'
+  if (halted !== undefined) operations.attempts.meters.halted(halted)
   call.follow?.(operation.operationId)
   if (operation.async) return { kind: 'accepted', operation: operation.operationId }
-  const end = await runSync(operations, operation, {
+  const end = await runSync(operations, held, {
     acceptsIncomplete: call.acceptsIncomplete && manner.pollable !== false,
-    maximumSeconds: manner.maximumPollingSeconds ?? DEFAULT_MAXIMUM_SECONDS,
-    instance: start.insertInstance
+    maximumMs: withWait({ ...operation, maximumMs: maximumMsOf(manner) }),
+    until
   })
   return end.kind === 'accepted' ? { kind: 'accepted', operation: operation.operationId } : end
 }
@@ -79,11 +123,14 @@ export interface StartAndRun {
   readonly manner: Manner
   /** The plan that the platform has one more instance of afterwards. */
   readonly takesPlaceOf?: CatalogPlan | undefined
+  /** The operation that a delete halts. */
+  readonly halted?: Pick<OperationRecord, 'kind' | 'internal'> | undefined
 }
 
 /**
- * Answers a request that repeats an unfinished one: 202 with the same operation where the platform can poll, else it
- * waits for the end. `ended`: it succeeded, read the resource; an unfinished or vanished one is a ConcurrencyError.
+ * Answers a request that repeats an unfinished one: 202 with the same operation where the platform can poll; otherwise it
+ * waits for the end. `ended`: it succeeded, read the resource.
+ * @throws {BrokerError} 503 when it is still unfinished, and the error of the operation when it failed
  */
 export async function join(
   operations: Operations,
@@ -92,8 +139,10 @@ export async function join(
 ): Promise<{ kind: 'accepted'; operation: string } | { kind: 'ended' }> {
   call.follow?.(unfinished.operationId)
   if (call.acceptsIncomplete) return { kind: 'accepted', operation: unfinished.operationId }
-  const ended = await operations.wait(unfinished.operationId)
+  await hurry(operations, unfinished)
+  const ended = await operations.wait(unfinished.operationId, workUntil(operations, call))
   if (ended?.state === 'succeeded') return { kind: 'ended' }
+  if (ended?.state === 'in progress') throw refusals.unavailable('The operation is still in progress.')
   if (ended?.state === 'failed' && ended.failure !== undefined) {
     const { status, error } = ended.failure
     const { instanceUsable, updateRepeatable } = ended
@@ -108,13 +157,22 @@ export async function join(
 }
 
 /**
- * Lets an undoing of ours end that is in the way of a request. The platform knows nothing of it: a ConcurrencyError would
- * be final to some, who were told a moment ago to try again.
+ * Waits for an operation that is in the way of a request and that the platform does not know of: the broker started it, or it
+ * continues after its request was answered. A ConcurrencyError would be final to some platforms.
+ * @throws {BrokerError} 503 when it is still unfinished
  */
-export async function waitForUndo(operations: Operations, { operationId }: OperationRecord): Promise<'again'> {
-  const ended = await operations.wait(operationId)
+export async function waitForOther(operations: Operations, call: Call, other: OperationRecord): Promise<'again'> {
+  await hurry(operations, other)
+  const ended = await operations.wait(other.operationId, workUntil(operations, call))
   if (ended?.state !== 'in progress') return 'again'
-  throw refusals.unavailable('An earlier attempt is still being undone.')
+  throw refusals.unavailable(
+    other.internal ? 'An earlier attempt is still being undone.' : 'A service binding is still being removed.'
+  )
+}
+
+/** Starts the next attempt of a paused operation now, because a request waits for it. */
+async function hurry({ options: { runner } }: Operations, operation: OperationRecord): Promise<void> {
+  if (operation.async && operation.leaseUntil === undefined) await runner.ensure(operation, { now: true })
 }
 
 /** The answer to a delete. */

@@ -9,7 +9,7 @@ import {
 } from '../telemetry/index.ts'
 import type { AttemptEnd } from './attempt.ts'
 import type { ServiceProvider } from './provider.ts'
-import type { OperationKind, OperationRecord } from './store.ts'
+import type { OperationFields, OperationKind } from './store.ts'
 
 /** A function of a provider that does the work of an operation. */
 export type ProviderFunction = keyof ServiceProvider & OperationKind
@@ -31,19 +31,27 @@ export class OperationMeters {
   )
   readonly #calls = durations('osb.provider.duration', 'What a function of a provider took', SECONDS_OF_CALLS)
 
-  ended({ kind, createdAt }: OperationRecord, state: 'succeeded' | 'failed'): void {
-    const labels = { 'osb.operation.kind': kind, 'osb.operation.state': state }
+  /** @param held `createdAt` in terms of `performance.now()` */
+  ended(
+    { operation, createdAt }: { operation: OperationFields; createdAt: number },
+    state: 'succeeded' | 'failed'
+  ): void {
+    const { kind, internal } = operation
+    const labels = { 'osb.operation.kind': kind, 'osb.operation.state': state, 'osb.operation.internal': internal }
     this.#ended.add(1, labels)
-    this.#durations.record(Math.max(0, Date.now() - createdAt.getTime()) / 1000, labels)
+    this.#durations.record(Math.max(0, secondsSince(createdAt)), labels)
   }
 
-  /** A delete has taken the place of an unfinished create. */
-  halted(deletion: OperationKind): void {
-    const kind: OperationKind = deletion === 'deprovision' ? 'provision' : 'bind'
-    this.#ended.add(1, { 'osb.operation.kind': kind, 'osb.operation.state': 'halted' })
+  /** A delete has ended an unfinished create or update. */
+  halted({ kind, internal }: Pick<OperationFields, 'kind' | 'internal'>): void {
+    this.#ended.add(1, {
+      'osb.operation.kind': kind,
+      'osb.operation.state': 'halted',
+      'osb.operation.internal': internal
+    })
   }
 
-  attempted({ kind, attempt }: OperationRecord, outcome: AttemptEnd['kind']): void {
+  attempted({ kind }: OperationFields, attempt: number, outcome: AttemptEnd['kind']): void {
     this.#attempts.add(1, {
       'osb.operation.kind': kind,
       'osb.attempt.outcome': outcome,

@@ -9,13 +9,15 @@ import {
   type ServiceProvider,
   type Task,
   type TaskLog,
+  Unavailable,
   type UnbindTask,
   type UpdateTask
 } from './provider.ts'
 import { answerOf, permittedBinding, permittedInstance } from './results.ts'
 import { sameJson } from './same.ts'
 import type { Secrets } from './secrets.ts'
-import type { BindingRecord, Claim, Finish, InstanceRecord, OperationRecord, Store } from './store.ts'
+import type { BindingRecord, Claim, Finish, InstanceRecord, OperationFields, Store } from './store.ts'
+import { baseTask, bindingTask, catalogPart, removalPart } from './tasks.ts'
 
 /** What performing an operation needs to know of the broker. */
 export interface Stage {
@@ -27,8 +29,10 @@ export interface Stage {
 
 /** One attempt at an operation, while it runs. */
 export interface Attempt {
-  readonly operation: OperationRecord
+  readonly operation: OperationFields
   readonly claim: Claim
+  /** Number of the try, from 1. */
+  readonly number: number
   /** Where it is known without a look into the store. */
   readonly instance?: InstanceRecord | undefined
   readonly signal: AbortSignal
@@ -59,7 +63,7 @@ export async function perform(stage: Stage, attempt: Attempt): Promise<Finish> {
 }
 
 async function performProvision(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
-  const entry = planOf(stage, instance.serviceId, instance.planId)
+  const entry = planOf(stage, attempt, instance)
   const provider = providerOf(stage, instance)
   const task = { ...baseTask(stage, attempt, instance), ...catalogPart(entry), parameters: instance.parameters }
   const result = await attempt.meters.call(provider.name, 'provision', () => provider.provision(task))
@@ -75,7 +79,7 @@ async function performProvision(stage: Stage, attempt: Attempt, instance: Instan
 async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
   const { target } = attempt.operation
   if (target === undefined) throw new Error(`operation ${attempt.operation.operationId} is an update without a target`)
-  const entry = planOf(stage, instance.serviceId, target.planId)
+  const entry = planOf(stage, attempt, { serviceId: instance.serviceId, planId: target.planId })
   const before = stage.catalog().plan(instance.serviceId, instance.planId)
   const provider = providerOf(stage, instance)
   const contextAlone =
@@ -126,7 +130,7 @@ async function performDeprovision(stage: Stage, attempt: Attempt, instance: Inst
 async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
   const binding = await bindingOf(stage, attempt.operation)
   if (binding === undefined) return { state: 'succeeded' }
-  const entry = planOf(stage, binding.serviceId, binding.planId)
+  const entry = planOf(stage, attempt, binding)
   const provider = providerOf(stage, instance)
   const { bind } = provider
   if (bind === undefined) throw new Rejected(400, 'This service has no bindings.')
@@ -181,63 +185,13 @@ async function unbind(stage: Stage, attempt: Attempt, instance: InstanceRecord, 
   await attempt.meters.call(provider.name, 'unbind', () => revoke.call(provider, task))
 }
 
-/** What every task has, whatever it is about. `saveState` writes where the operation's resource is. */
-function baseTask(stage: Stage, attempt: Attempt, record: InstanceRecord | BindingRecord): Task {
-  const { operation, claim, signal, log, secrets } = attempt
-  secrets.addState(record.state)
-  return {
-    operationId: operation.operationId,
-    instanceId: operation.instanceId,
-    platform: record.platform,
-    context: record.context,
-    originatingIdentity: operation.originatingIdentity,
-    state: record.state,
-    attempt: operation.attempt,
-    signal,
-    log,
-    saveState: (state) => saveState(stage, attempt, state),
-    progress: (text) => stage.store.progress(claim, secrets.hideIn(text)),
-    conceal: (secret) => secrets.add(secret)
-  }
-}
-
-function bindingTask(stage: Stage, attempt: Attempt, binding: BindingRecord): Task {
-  attempt.secrets.addCredentials(binding.reply?.credentials)
-  return {
-    ...baseTask(stage, attempt, binding),
-    saveState: (state) => saveState(stage, attempt, state, binding.bindingId)
-  }
-}
-
-function saveState(
-  { store }: Stage,
-  { claim, secrets }: Attempt,
-  ...[state, bindingId]: [state: JsonObject, bindingId?: string]
-): Promise<void> {
-  secrets.addState(state)
-  return store.saveState(claim, state, bindingId)
-}
-
-function catalogPart(entry: CatalogPlan) {
-  return { service: entry.service, plan: entry.plan, options: entry.options }
-}
-
-function removalPart(
-  stage: Stage,
-  record: { serviceId: string; planId: string }
-): Pick<RemovalTask, 'service' | 'plan' | 'options'> {
-  const entry = stage.catalog().plan(record.serviceId, record.planId)
-  return {
-    service: entry?.service ?? stage.catalog().service(record.serviceId),
-    plan: entry?.plan,
-    options: entry?.options ?? {}
-  }
-}
-
-function planOf(stage: Stage, serviceId: string, planId: string): CatalogPlan {
+/** In the background the plan may be missing on this replica alone, so that another one has to try. */
+function planOf(stage: Stage, { operation }: Attempt, record: { serviceId: string; planId: string }): CatalogPlan {
+  const { serviceId, planId } = record
   const entry = stage.catalog().plan(serviceId, planId)
-  if (entry === undefined) throw new Rejected(400, `The catalog no longer has the plan "${planId}".`)
-  return entry
+  if (entry !== undefined) return entry
+  if (operation.async) throw new Unavailable('The plan is not in the catalog at the moment.')
+  throw new Rejected(400, `The catalog no longer has the plan "${planId}".`)
 }
 
 function providerOf(stage: Stage, instance: InstanceRecord): ServiceProvider {
@@ -250,7 +204,7 @@ function providerOf(stage: Stage, instance: InstanceRecord): ServiceProvider {
   return provider
 }
 
-async function bindingOf(stage: Stage, operation: OperationRecord): Promise<BindingRecord | undefined> {
+async function bindingOf(stage: Stage, operation: OperationFields): Promise<BindingRecord | undefined> {
   const { instanceId, bindingId } = operation
   return bindingId === undefined ? undefined : stage.store.getBinding(instanceId, bindingId)
 }

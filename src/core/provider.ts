@@ -273,6 +273,9 @@ export class Unavailable extends Error {
   override readonly name = 'Unavailable'
 }
 
+/** The connection to the store was lost at a COMMIT: nobody knows whether the write was committed. */
+export class OutcomeUnknown extends Unavailable {}
+
 /** This worker has lost the operation to another attempt: whatever it still writes is refused. */
 export class StaleAttempt extends Error {
   override readonly name = 'StaleAttempt'

@@ -1,5 +1,6 @@
-import type { Inventory, ServiceProvider } from './provider.ts'
+import type { Inventory, ServiceProvider, TaskLog } from './provider.ts'
 import type { Store } from './store.ts'
+import { LATE, orLate } from './time-limits.ts'
 
 /** Something that one side has and the other does not. */
 export interface Orphan {
@@ -13,11 +14,27 @@ export interface Orphan {
   readonly bindingId?: string
 }
 
-/** Compares what the store believes with what the providers hold. Changes nothing. */
-export async function findOrphans(store: Store, providers: Iterable<ServiceProvider>): Promise<Orphan[]> {
+/** How long a provider may take to list its inventory, in milliseconds. */
+const INVENTORY_MS = 5 * 60_000
+
+/**
+ * Compares the resources in the store with those that the providers hold. Changes nothing. A provider that cannot list its
+ * inventory does not hide the orphans of the others.
+ * @throws when a provider fails and there is no `log` to report that to
+ */
+export async function findOrphans(
+  store: Store,
+  providers: Iterable<ServiceProvider>,
+  log?: Pick<TaskLog, 'warn'>
+): Promise<Orphan[]> {
   const orphans: Orphan[] = []
   for (const { name, inventory } of providers) {
-    if (inventory !== undefined) orphans.push(...(await orphansOf(store, name, inventory)))
+    try {
+      if (inventory !== undefined) orphans.push(...(await orphansOf(store, name, inventory)))
+    } catch (error) {
+      if (log === undefined) throw error
+      log.warn({ err: error, provider: name }, 'the orphans of a provider could not be determined')
+    }
   }
   return orphans
 }
@@ -33,7 +50,9 @@ async function orphansOf(store: Store, provider: string, inventory: Inventory): 
 }
 
 async function look(store: Store, provider: string, inventory: Inventory): Promise<Orphan[]> {
-  const outside = new Set(await inventory.list())
+  const listed = await orLate(inventory.list(), INVENTORY_MS)
+  if (listed === LATE) throw new Error(`The provider "${provider}" has not listed its inventory within 5 minutes.`)
+  const outside = new Set(listed)
   const believed = new Set<string>()
   const orphans: Orphan[] = []
   for await (const { instanceId, bindingId, status, state } of store.listResources(provider)) {

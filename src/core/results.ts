@@ -82,7 +82,7 @@ export function answerOf(
   if (keepCredentials) return { binding: { ...binding, reply: { ...rest, credentials } } }
   return {
     binding: { ...binding, reply: rest },
-    undelivered: { credentials, until: new Date(Date.now() + UNDELIVERED_MS) }
+    undelivered: { credentials, forMs: UNDELIVERED_MS }
   }
 }
 

@@ -1,35 +1,41 @@
-import type { Enqueue } from './store.ts'
+import type { Enqueue, OperationJob } from './store.ts'
 
 /**
- * What became of an execution. `done`: nothing more to do. `retry`: the attempt failed and the operation wants another
- * one after a backoff. `held`: another worker has it; look again soon. `handed-back`: the process is stopping; any
- * runner may take it at once.
+ * What becomes of a job. `done`: it is complete. `again`: send it again at once, because this process is stopping. `later`:
+ * send it again in about a second, because this replica cannot work on the operation now.
  */
-export type Execution = 'done' | 'retry' | 'held' | 'handed-back'
+export type Execution = 'done' | 'again' | 'later'
 
 /**
- * Executes one attempt of an operation. It never throws for what a provider does; it throws when the store cannot be
- * reached, and is then to be called again. `signal` aborts when the process stops or the job is taken away.
+ * Executes one attempt of an operation. It never throws for an error of a provider; it throws when the store cannot be
+ * reached, and the job is then repeated.
+ * @param signal aborts when the process stops
+ * @param onClaimed called when the job is not needed any more, because a lease stands for it
  */
-export type Execute = (operationId: string, signal: AbortSignal) => Promise<Execution>
+export type Execute = (job: OperationJob, signal: AbortSignal, onClaimed: () => void) => Promise<Execution>
 
-/** Work that is to be done again and again, by one replica. */
+/** Work that one replica repeats on a schedule. */
 export interface Sweep {
   readonly name: string
   readonly every: 'minute' | 'hour'
   run(): Promise<void>
 }
 
-/** Who executes asynchronous operations. The `operations` record stays the one source of truth. */
+/** Executes asynchronous operations. The `operations` record stays the one source of truth. */
 export interface Runner {
-  /** Hands over an operation in the transaction that writes it. */
+  /** Sends the job of an operation in the transaction that writes it. */
   readonly enqueue: Enqueue
-  /** To be called when what was enqueued is committed: looks for it at once. */
+  /** To be called when a job that was sent is committed: looks for it at once. */
   wake(): void
-  /** Begins to execute what is enqueued, what was left unfinished before included, and to sweep. */
+  /**
+   * Sends a job unless one is waiting.
+   * @param options `now`: a waiting job that is delayed starts at once
+   */
+  ensure(job: OperationJob, options?: { readonly now?: boolean }): Promise<void>
+  /** Begins to execute jobs, those that were left unfinished before included, and to sweep. */
   start(execute: Execute, sweeps: readonly Sweep[]): Promise<void>
-  /** Takes no more work, aborts what runs and waits until it has let go. Requests may still enqueue. */
+  /** Takes no more jobs, aborts what runs and waits until it has stopped. Requests may still send jobs. */
   stop(): Promise<void>
-  /** Closes connections; nothing may be enqueued any more. */
+  /** Closes connections; no job may be sent any more. */
   close(): Promise<void>
 }

@@ -44,11 +44,11 @@ function standing(
 
 /** A binding that has no state has nothing outside. */
 function standingBinding(
-  binding: Pick<BindingRecord, 'bindingId' | 'parameters' | 'state' | 'status' | 'revokedAt' | 'expiresAt'>,
+  binding: Pick<BindingRecord, 'bindingId' | 'parameters' | 'state' | 'status' | 'revokedAt' | 'expired'>,
   unfinished: boolean
 ): StandingBinding[] {
-  const { bindingId, parameters, state, status, revokedAt, expiresAt } = binding
+  const { bindingId, parameters, state, status, revokedAt, expired } = binding
   if (state === undefined) return []
-  const expired = revokedAt !== undefined || (expiresAt !== undefined && expiresAt.getTime() <= Date.now())
-  return [{ bindingId, parameters, state, settled: status === 'ready' && !expired && !unfinished }]
+  const valid = status === 'ready' && revokedAt === undefined && expired !== true
+  return [{ bindingId, parameters, state, settled: valid && !unfinished }]
 }

@@ -1,10 +1,22 @@
 import type { JsonObject } from '../../schemas/common.ts'
-import type { OperationState } from '../../schemas/last-operation.ts'
 import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { ServiceInstanceMetadata } from '../../schemas/service-instance.ts'
 import type { Census } from './census.ts'
-import type { OriginatingIdentity } from './provider.ts'
+import type {
+  Abandoned,
+  Claim,
+  ClaimResult,
+  Enqueue,
+  OperationFailure,
+  OperationRecord,
+  OperationStart,
+  Renewal,
+  Resumption,
+  UndoStart
+} from './operation.ts'
 import type { Deliveries, Undelivered } from './undelivered.ts'
+
+export type * from './operation.ts'
 
 /*
  * Terms
@@ -13,14 +25,14 @@ import type { Deliveries, Undelivered } from './undelivered.ts'
  *   attempt     one try at an operation; each claim raises it
  *   claim       the right to work on an operation: its id and attempt. Every write of a worker is fenced on both, so a
  *               worker that was frozen and taken over changes nothing when it wakes up
- *   lease       how long a claim is believed in without a sign of life
- *   halt        a delete ends an unfinished create of the same resource and takes its place
+ *   lease       how long a claim holds without being renewed
+ *   halt        a delete cancels an unfinished create or update of the same resource and takes its place
+ *   job         a request to the runner to work on an operation. An unfinished operation has a lease or a job: the worker
+ *               that gives up a lease without ending the operation sends a job in the same transaction
  */
 
-/** How long a claim holds without being kept alive. Shorter than pg-boss's shortest heartbeat (10 s). */
+/** How long a claim holds without being renewed. Shorter than pg-boss's shortest heartbeat (10 s). */
 export const LEASE_MS = 9_000
-
-export type OperationKind = 'provision' | 'update' | 'deprovision' | 'bind' | 'unbind'
 
 /** `creating` until the first success; `failed` when that did not come: invisible to a fetch, removable by a delete. */
 export type ResourceStatus = 'creating' | 'ready' | 'failed'
@@ -68,6 +80,8 @@ export interface BindingRecord {
   /** The provider's saved state; encrypted at rest. */
   state?: JsonObject
   expiresAt?: Date
+  /** Set when `expiresAt` has passed on the clock of the store. Never written. */
+  expired?: true
   /** When the broker itself revoked the credentials, because they had expired. The platform still has to unbind. */
   revokedAt?: Date
   createdAt: Date
@@ -79,75 +93,17 @@ export type StoredResource = Pick<
   InstanceRecord,
   'instanceId' | 'serviceId' | 'planId' | 'parameters' | 'status' | 'state'
 > &
-  Partial<Pick<BindingRecord, 'bindingId' | 'revokedAt'>>
+  Partial<Pick<BindingRecord, 'bindingId' | 'expired' | 'revokedAt'>>
 
 /** A binding whose time is up, and whose credentials have not been revoked. */
 export type ExpiredBinding = Pick<BindingRecord, 'instanceId' | 'bindingId' | 'platform'>
 
-/** What an update asks for, applied to the instance in one step when it succeeds. */
-export interface UpdateTarget {
-  planId: string
-  parameters: JsonObject
-  context: JsonObject
-  maintenanceVersion?: string
-  /** Where the provider could tell it before the update. */
-  dashboardUrl?: string
-}
-
-/** How a failed operation is answered when the request still waits for it. */
-export interface OperationFailure {
-  status: number
-  error?: string
-}
-
-/** One operation as it is stored: the one source of truth of `last_operation`. */
-export interface OperationRecord {
-  /** UUID; the `operation` of a 202. */
-  operationId: string
-  kind: OperationKind
-  platform: string
-  instanceId: string
-  bindingId?: string
-  state: OperationState
-  /** Answered 202 and executed by the runner; else executed within the request. */
-  async: boolean
-  /** Started by the broker itself to undo something; polls without a token do not see it. */
-  internal: boolean
-  /** Of an update. */
-  target?: UpdateTarget
-  /** What the user may read: progress while it runs, the outcome afterwards. */
-  description?: string
-  failure?: OperationFailure
-  instanceUsable?: boolean
-  updateRepeatable?: boolean
-  attempt: number
-  /** Until when the worker of `attempt` is believed alive; absent when nobody works on it. */
-  leaseUntil?: Date
-  /** The unfinished create that this delete halted: its worker must have let go before this one starts. */
-  halts?: string
-  /** No attempt starts after it. */
-  deadline: Date
-  originatingIdentity?: OriginatingIdentity
-  requestIdentity?: string
-  /** W3C `traceparent` of the request: whoever works on the operation goes on with its trace. */
-  traceContext?: string
-  createdAt: Date
-  startedAt?: Date
-  finishedAt?: Date
-}
-
 /** A resource, as the platform that asks for it knows it. */
 export type OwnResource = Pick<OperationRecord, 'platform' | 'instanceId' | 'bindingId'>
 
-/** The right to work on an operation. */
-export interface Claim {
-  readonly operationId: string
-  readonly attempt: number
-}
-
 /** Everything one operation start writes, in one transaction. */
 export interface Start {
-  operation: OperationRecord
+  operation: OperationStart
   /** Provision of an unknown instance: fails `changed` when the id is taken. */
   insertInstance?: InstanceRecord
   /** Bind of an unknown binding: fails `changed` when the id is taken. */
@@ -171,17 +127,6 @@ export interface Quota {
  */
 export type StartResult = 'started' | 'busy' | 'changed' | 'full'
 
-/** A transaction of the store, as only the store and its runner understand it. */
-export type Transaction = unknown
-
-/** Called inside the transaction that writes an operation; what it writes commits with it. */
-export type Enqueue = (operation: OperationRecord, transaction: Transaction) => Promise<void>
-
-/**
- * What became of a claim attempt. `held`: somebody else works on it, or the create that it halted has not let go.
- */
-export type ClaimResult = { kind: 'claimed'; operation: OperationRecord } | { kind: 'held' } | { kind: 'finished' }
-
 /** Fields of an instance that change; `null` takes a version away. */
 export type InstancePatch = Omit<Partial<InstanceRecord>, 'maintenanceVersion'> & { maintenanceVersion?: string | null }
 
@@ -196,6 +141,11 @@ export interface Finish {
   binding?: Partial<BindingRecord> | 'remove'
   /** Credentials of a bind that are handed over once, by {@link Deliveries.deliver}; encrypted at rest until then. */
   undelivered?: Undelivered
+  /**
+   * Starts a further operation on the same resource in the same transaction, so that no failure can lie between the two. The
+   * undo of a provision or a bind starts only if a state was saved; otherwise nothing was made and the resource is removed.
+   */
+  undo?: UndoStart
 }
 
 /** What else is done with an audit; that `start`, a halt and `finish` each leave an event in it needs no call. */
@@ -213,8 +163,8 @@ export interface AuditTrail {
  * - at most one unfinished operation for a resource; none on a binding beside an unfinished one of its instance, and
  *   the other way round (bindings of one instance may change side by side);
  * - a fenced write (one that takes a {@link Claim}) changes something only while the operation is unfinished and the
- *   claim is the newest; it throws `StaleAttempt` otherwise, except {@link Store.keepAlive} and {@link Store.finish},
- *   which answer `false`;
+ *   claim is the newest; it throws `StaleAttempt` otherwise, except {@link Store.keepAlive}, which answers `lost`, and
+ *   {@link Store.finish} and {@link Store.makeAsync}, which answer `false`;
  * - what `start` and `finish` write is durable before they answer;
  * - a platform never has more instances of a plan by starts with a quota than that quota, however many start at once: an
  *   instance counts for its plan while it is `creating`, `ready` or being deleted, and for the plan that its unfinished
@@ -232,6 +182,8 @@ export interface Store extends Deliveries {
   getOperation(operationId: string): Promise<OperationRecord | undefined>
   /** The unfinished operation of exactly this resource. */
   unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined>
+  /** The unfinished operations of an instance and of all its bindings. */
+  unfinishedOperations(instanceId: string): Promise<OperationRecord[]>
   /**
    * The platform's newest operation of exactly this resource that is not internal, finished or not. Another platform may
    * have had the id before, or have it now.
@@ -249,14 +201,18 @@ export interface Store extends Deliveries {
   listResources(provider: string): AsyncIterable<StoredResource>
 
   /**
-   * Begins an operation. When `operation.halts` is set, the halted operation and its resource become `failed` in the
-   * same transaction, and its worker is told. A synchronous operation comes with `attempt: 1` and a lease: the request is its worker.
+   * Begins an operation and sends its job. When `operation.halts` is set, the halted operation and its resource become `failed` in the
+   * same transaction, and its worker is notified; an instance whose update is halted stays `ready`.
    */
   start(start: Start, enqueue: Enqueue): Promise<StartResult>
-  /** Takes the operation: raises `attempt` and sets the lease, when nobody else's lease holds. */
-  claim(operationId: string): Promise<ClaimResult>
-  /** Renews the lease. `false`: the claim is lost, stop working. */
-  keepAlive(claim: Claim): Promise<boolean>
+  /**
+   * Takes the operation: raises `attempt` and sets the lease, unless another lease holds.
+   * @param key names the caller. A caller that did not get the answer to its claim repeats it with the same key and gets
+   * the same claim
+   */
+  claim(operationId: string, key?: string): Promise<ClaimResult>
+  /** Renews the lease of a claim. */
+  keepAlive(claim: Claim): Promise<Renewal>
   /** Keeps the provider's state on the resource of the operation; a deprovision names a binding that it removes. */
   saveState(claim: Claim, state: JsonObject, bindingId?: string): Promise<void>
   progress(claim: Claim, description: string): Promise<void>
@@ -265,23 +221,28 @@ export interface Store extends Deliveries {
   /** Ends the operation and writes its outcome. `false`: the claim is lost, nothing was written. */
   finish(claim: Claim, finish: Finish): Promise<boolean>
   /**
-   * Lets go of an operation, so that another attempt may start before the lease ends. With `retry`, the description of
-   * the failed attempt is kept. Does nothing on a lost claim but to say that its worker has stopped.
+   * Gives up the lease, so that another attempt may start at once. With `resumption`, an operation that is unfinished gets a
+   * job for its next attempt in the same transaction. On a lost claim it only records that the worker has stopped.
    */
-  release(claim: Claim, retry?: { description: string }): Promise<void>
+  release(claim: Claim, resumption?: Resumption): Promise<void>
   /**
-   * A synchronous operation goes on in the background: it becomes asynchronous with a new `deadline`, keeps its claim,
-   * and `enqueue` is called with it. `false`: the claim is lost, nothing was written.
+   * A synchronous operation continues in the background: it becomes asynchronous, may take `maximumMs` from now on, and keeps
+   * its claim. One that was never claimed (attempt 0) gets a job. `false`: the claim is lost, nothing was written.
    */
-  makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean>
+  makeAsync(claim: Claim, maximumMs: number, enqueue: Enqueue): Promise<boolean>
 
   /**
-   * Unfinished operations that want another worker: the lease of theirs has ended, which it does only when the worker
-   * has died or is frozen, or nobody works on them and their deadline has passed.
+   * Unfinished operations that need another worker: their lease has ended, which happens only when the worker has died, is
+   * frozen or cannot reach the store; or no worker has them and their deadline has passed.
    */
-  abandoned(): Promise<OperationRecord[]>
-  /** Deletes operations that ended before `before`; says how many. */
-  forgetOperations(before: Date): Promise<number>
+  abandoned(): Promise<Abandoned[]>
+  /**
+   * Unfinished asynchronous operations that have had no lease for at least `idleMs`, oldest first: they should have a job.
+   * @param after `operationId` of the last one of the page before
+   */
+  idle(idleMs: number, after?: string): Promise<OperationRecord[]>
+  /** Deletes operations that ended more than `olderThanMs` ago; returns their number. */
+  forgetOperations(olderThanMs: number): Promise<number>
   /** Calls the listener with the id of each operation that was halted, within about a second. Returns the way to stop. */
   onHalt(listener: (operationId: string) => void): () => void
 

@@ -1,130 +1,209 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type AttemptEnd, abortReasons, type Held, heldOf } from './attempt.ts'
+import { type AttemptEnd, type Held, heldOf } from './attempt.ts'
 import { BrokerError, errorOf, refusals } from './errors.ts'
 import type { Operations } from './operations.ts'
 import { Unavailable } from './provider.ts'
-import type { Finish, InstanceRecord, OperationRecord } from './store.ts'
+import type { Finish } from './store.ts'
+import { LATE, orLate, timerMs } from './time-limits.ts'
+import { claimSurely } from './unknown-outcomes.ts'
+import { abortReasons } from './watchdog.ts'
 
 /** How a synchronous operation ended for its request. */
 export type SyncEnd = { kind: 'succeeded'; finish: Finish } | { kind: 'accepted' }
 
 const FIRST_RETRY_MS = 100
-/** How often we look whether the halted operation has let go. */
+/** Pause between two looks whether the worker of the halted operation has stopped. */
 const CLAIM_MS = 20
-/** How long an aborted provider function may take to let go before we stop waiting for it. */
-const ABORT_GRACE_MS = 1_000
+/** How long an aborted provider call may take to stop before the request no longer waits for it. */
+const ABORT_GRACE_MS = 500
 
-/** What a synchronous operation begins with, and what a platform that can poll lets an overlong request become. */
+/** How a request runs its operation. */
 export interface SyncTerms {
+  /** Whether the platform can poll, so that an overlong request can be answered 202. */
   readonly acceptsIncomplete: boolean
-  /** How long the operation may last in the background, in seconds. */
-  readonly maximumSeconds: number
-  /** What its start has made. */
-  readonly instance?: InstanceRecord | undefined
+  /** How long the operation may last in the background, in milliseconds. */
+  readonly maximumMs: number
+  /** `performance.now()` when the work must end. */
+  readonly until: number
 }
 
 /**
- * Runs a synchronous operation within its request. When the time is up it goes on in the background where the platform
- * can poll; else it is aborted and undone.
+ * Runs a synchronous operation within its request. When the time is up it continues in the background if the platform can
+ * poll, or if it is a delete; otherwise it is aborted and undone.
  * @throws {BrokerError} the answer, when it did not succeed
  */
-export async function runSync(operations: Operations, operation: OperationRecord, terms: SyncTerms): Promise<SyncEnd> {
-  const run = new SyncRun(operations, { ...heldOf(operation), instance: terms.instance })
-  const work = run.work()
-  const timeUp = waitFor(operation.deadline, operations.overdue)
-  const first = await Promise.race([work, timeUp.promise])
-  timeUp.cancel()
-  if (first !== undefined) return run.answer(first)
-  return terms.acceptsIncomplete ? run.goOn(work, terms.maximumSeconds) : run.giveUp(work)
+export async function runSync(operations: Operations, held: Held, terms: SyncTerms): Promise<SyncEnd> {
+  return new SyncRun(operations, held, terms).run()
 }
 
 class SyncRun {
   readonly #operations: Operations
   readonly #controller = new AbortController()
+  readonly #terms: SyncTerms
   #held: Held
   #background = false
+  /** Why the last try failed: for the user it says more than that the time is up. */
+  #lastFailure: Unavailable | undefined
 
-  constructor(operations: Operations, held: Held) {
+  constructor(operations: Operations, held: Held, terms: SyncTerms) {
     this.#operations = operations
     this.#held = held
+    this.#terms = terms
+  }
+
+  get #isDelete(): boolean {
+    return this.#held.operation.kind === 'deprovision' || this.#held.operation.kind === 'unbind'
+  }
+
+  async run(): Promise<SyncEnd> {
+    if (this.#held.claim.attempt === 0 && !(await this.#claim())) return this.#continueUnclaimed()
+    const work = this.#work()
+    const timeUp = waitUntil(this.#terms.until, this.#operations.overdue)
+    const end = await Promise.race([work, timeUp.promise])
+    timeUp.cancel()
+    if (end !== undefined) return this.#answer(end)
+    return this.#terms.acceptsIncomplete || this.#isDelete ? this.#continue(work, this.#overtime) : this.#giveUp(work)
   }
 
   /** Tries until it succeeds, is rejected, or the time is up. */
-  async work(): Promise<AttemptEnd> {
-    if (this.#held.claim.attempt === 0 && !(await this.#claim())) return { kind: 'lost' }
+  async #work(): Promise<AttemptEnd> {
     for (let delay = FIRST_RETRY_MS, tries = 0; ; delay *= 2, tries += 1) {
-      // One claim covers them all; the provider is told how often it has been asked.
-      const operation = { ...this.#held.operation, attempt: this.#held.operation.attempt + tries }
-      // An attempt that failed may have saved a state.
-      const held = { ...this.#held, operation, instance: tries === 0 ? this.#held.instance : undefined }
-      const end = await this.#operations.attempts.run(held, this.#controller, () => this.#background)
-      const left = this.#held.operation.deadline.getTime() - Date.now()
+      // One claim covers all tries; the provider learns how often it has been asked. A failed try may have saved a state.
+      const held = tries === 0 ? this.#held : { ...this.#held, instance: undefined }
+      const number = this.#held.claim.attempt + tries
+      const options = { controller: this.#controller, background: () => this.#background, number }
+      const end = await this.#operations.attempts.run(held, options)
+      if (end.kind === 'failed' && end.error instanceof Unavailable) this.#lastFailure = end.error
+      const left = this.#terms.until - performance.now()
       if (end.kind !== 'failed' || this.#controller.signal.aborted || delay > left) return end
       await sleep(delay * (0.5 + Math.random() / 2))
     }
   }
 
-  /** Says to the request how the work ended. */
-  async answer(end: AttemptEnd): Promise<SyncEnd> {
+  /** Turns the end of the work into the answer of the request. */
+  async #answer(end: AttemptEnd): Promise<SyncEnd> {
     const { store } = this.#operations.options
-    const { claim } = this.#held
     if (end.kind === 'succeeded') {
-      // What is handed over once is in the answer to this request.
+      // Credentials that are handed over once are in the answer to this request.
       const { undelivered: _answered, ...kept } = end.finish
-      if (await this.#operations.attempts.finish(this.#held, kept)) return end
+      if (await this.#finish(kept)) return end
     }
     if (end.kind === 'succeeded' || end.kind === 'lost') {
-      // A delete halted it, and takes care of what there is.
-      await store.release(claim)
+      await store.release(this.#held.claim)
+      if (this.#controller.signal.reason === abortReasons.lost || this.#isDelete) {
+        throw refusals.unavailable('The broker lost its hold on the operation.')
+      }
+      // A delete halted it, and removes whatever there is.
       throw refusals.concurrency()
     }
-    const error = end.kind === 'rejected' ? end.error : answerFor(end)
-    await this.#operations.undo.undo(this.#held, error)
+    const error = this.#errorOf(end)
+    if (this.#isDelete && end.kind !== 'rejected') return this.#continue(Promise.resolve(end), error)
+    await this.#undo(error)
     throw errorOf(this.#held.operation.kind, error)
   }
 
-  /** The work goes on without its request; the runner stands by in case this process dies. */
-  async goOn(work: Promise<AttemptEnd>, maximumSeconds: number): Promise<SyncEnd> {
-    const { store, runner, log } = this.#operations.options
-    const deadline = new Date(Date.now() + maximumSeconds * 1000)
-    if (!(await store.makeAsync(this.#held.claim, deadline, runner.enqueue))) return this.answer(await work)
+  #errorOf(end: Exclude<AttemptEnd, { kind: 'succeeded' | 'lost' }>): BrokerError {
+    if (end.kind === 'rejected') return end.error
+    if (end.kind === 'abandoned') return this.#overtime
+    if (end.error instanceof Unavailable) return refusals.unavailable(end.error.message)
+    return new BrokerError(500, 'The operation failed. The cause is in the log of the broker.', { cause: end.error })
+  }
+
+  get #overtime(): BrokerError {
+    if (this.#lastFailure !== undefined) return refusals.unavailable(this.#lastFailure.message)
+    const seconds = this.#operations.options.syncDeadlineMs / 1000
+    return this.#isDelete ? refusals.stillDeleting(seconds) : refusals.deadline(seconds)
+  }
+
+  /**
+   * The work continues without its request.
+   * @param answer for a platform that cannot poll
+   */
+  async #continue(work: Promise<AttemptEnd>, answer: BrokerError): Promise<SyncEnd> {
+    const { log } = this.#operations.options
+    if (!(await this.#makeAsync())) return this.#answer(await work)
     this.#background = true
     if (this.#operations.stopping) this.#controller.abort(abortReasons.stopping)
-    const settled = work.then((end) =>
-      this.#operations.settle({ ...this.#held, operation: { ...this.#held.operation, async: true, deadline } }, end)
-    )
-    // The record stays unfinished and its lease ends: the job that stands by takes over.
+    const settled = work.then((end) => this.#operations.executor.settle(this.#held, end))
+    // The record stays unfinished and its lease ends, so that the sweep finds it.
     settled.catch((error) => log.warn({ err: error }, 'the end of an operation could not be written'))
+    return this.#acceptedOr(answer)
+  }
+
+  /** The time was up before the worker of the halted operation had stopped: a job takes over. */
+  async #continueUnclaimed(): Promise<SyncEnd> {
+    if (!(await this.#makeAsync())) return this.#answer({ kind: 'lost' })
+    this.#operations.options.runner.wake()
+    return this.#acceptedOr(refusals.unavailable('The operation that this one cancels has not stopped yet.'))
+  }
+
+  async #makeAsync(): Promise<boolean> {
+    const { store, runner } = this.#operations.options
+    const { maximumMs } = this.#terms
+    const { claim, operation, deadline } = this.#held
+    const extendedAt = performance.now()
+    if (!(await store.makeAsync(claim, maximumMs, runner.enqueue))) return false
+    this.#held = { ...this.#held, operation: { ...operation, async: true } }
+    deadline.extend(extendedAt + maximumMs)
+    return true
+  }
+
+  #acceptedOr(error: BrokerError): SyncEnd {
+    if (!this.#terms.acceptsIncomplete) throw error
     return { kind: 'accepted' }
   }
 
-  /** Aborts the work and answers 504; what it has begun is undone once it has let go. */
-  async giveUp(work: Promise<AttemptEnd>): Promise<SyncEnd> {
-    const { syncDeadlineMs, log } = this.#operations.options
+  /** Aborts the work and answers 504; what it has begun is undone once it has stopped. */
+  async #giveUp(work: Promise<AttemptEnd>): Promise<SyncEnd> {
     this.#controller.abort(abortReasons.overtime)
-    const end = await Promise.race([work, sleep(ABORT_GRACE_MS)])
-    const error = refusals.deadline(syncDeadlineMs / 1000)
-    // What kept it from its end says more to the user than that the time is up.
-    if (end?.kind === 'failed' && end.error instanceof Unavailable) return this.answer(end)
-    if (end?.kind === 'succeeded' || end?.kind === 'rejected' || end?.kind === 'lost') return this.answer(end)
-    if (end === undefined) {
-      // The provider ignores its signal. Undoing beside it would race with it, and the request cannot wait.
-      const undone = work.then(() => this.#operations.undo.undo(this.#held, error))
-      undone.catch((cause) => log.warn({ err: cause }, 'an operation that ran out of time could not be undone'))
-    } else {
-      await this.#operations.undo.undo(this.#held, error)
+    const end = await orLate(work, ABORT_GRACE_MS)
+    if (end === LATE) {
+      // The provider ignores its signal. An undo beside it would race with it, and the request cannot wait.
+      this.#inBackground(work.then((late) => this.#undoAfter(late)))
+      throw this.#overtime
     }
-    throw error
+    if (end.kind !== 'failed' || end.error instanceof Unavailable) return this.#answer(end)
+    await this.#undo(this.#overtime)
+    throw this.#overtime
   }
 
+  async #undoAfter(end: AttemptEnd): Promise<void> {
+    if (end.kind === 'lost') await this.#operations.options.store.release(this.#held.claim)
+    else await this.#undo(this.#overtime)
+  }
+
+  /** Writes the success; when its outcome stays unknown, the platform is told of a failure, so that it must be undone. */
+  async #finish(finish: Finish): Promise<boolean> {
+    const { lease } = this.#held
+    try {
+      return await this.#operations.attempts.finish(this.#held, finish, Math.min(this.#terms.until, lease.endsAt))
+    } catch (error) {
+      if (error instanceof Unavailable) this.#inBackground(this.#undo(refusals.unavailable(error.message)))
+      throw error
+    }
+  }
+
+  #undo(error: BrokerError): Promise<void> {
+    return this.#operations.undo.undo(this.#held, error)
+  }
+
+  #inBackground(undone: Promise<void>): void {
+    const { log } = this.#operations.options
+    undone.catch((cause) => log.warn({ err: cause }, 'an operation could not be undone; the sweep takes it over'))
+  }
+
+  /** Waits for the worker of the halted operation. `false`: the time is up, or the operation has ended. */
   async #claim(): Promise<boolean> {
-    while (!this.#controller.signal.aborted) {
-      const claimed = await this.#operations.options.store.claim(this.#held.claim.operationId)
-      if (claimed.kind === 'finished') return false
-      if (claimed.kind === 'claimed') {
-        this.#held = heldOf(claimed.operation)
+    const { store } = this.#operations.options
+    const { until } = this.#terms
+    const { operationId } = this.#held.claim
+    while (performance.now() < until && !this.#operations.overdue.aborted) {
+      const { result, sentAt } = await claimSurely(store, { operationId, key: operationId, until })
+      if (result.kind === 'claimed') {
+        this.#held = heldOf(result, sentAt)
         return true
       }
+      if (result.kind === 'finished') return false
       await sleep(CLAIM_MS)
     }
     return false
@@ -132,22 +211,17 @@ class SyncRun {
 }
 
 /**
- * Fulfilled at a time, or when a signal aborts before; nothing of it is left once it is cancelled. To abort a sleep instead
- * makes an error each time, with its stack, for every request that ends in time.
+ * Fulfilled at a time, or when a signal aborts before. An aborted sleep would make an error with its stack for every request
+ * that ends in time.
  */
-function waitFor(time: Date, signal: AbortSignal): { promise: Promise<undefined>; cancel(): void } {
+function waitUntil(at: number, signal: AbortSignal): { promise: Promise<undefined>; cancel(): void } {
   const { promise, resolve } = Promise.withResolvers<undefined>()
   const end = () => resolve(undefined)
-  const timer = setTimeout(end, signal.aborted ? 0 : Math.max(0, time.getTime() - Date.now()))
+  const timer = setTimeout(end, signal.aborted ? 0 : timerMs(at - performance.now()))
   signal.addEventListener('abort', end)
   const cancel = () => {
     clearTimeout(timer)
     signal.removeEventListener('abort', end)
   }
   return { promise, cancel }
-}
-
-function answerFor(end: { error: unknown }): BrokerError {
-  if (end.error instanceof Unavailable) return refusals.unavailable(end.error.message)
-  return new BrokerError(500, 'The operation failed. The cause is in the log of the broker.', { cause: end.error })
 }

@@ -3,7 +3,8 @@ import type { JsonObject } from '../../schemas/common.ts'
 /** Credentials that wait to be fetched. */
 export interface Undelivered {
   credentials: JsonObject
-  until: Date
+  /** How long they wait, in milliseconds, on the clock of the store. */
+  forMs: number
 }
 
 /** What a store does with credentials of plans that keep none, until they are fetched. */

@@ -1,11 +1,12 @@
 import type { Held } from './attempt.ts'
+import { maximumMsOf } from './durations.ts'
 import type { BrokerError } from './errors.ts'
 import type { Operations } from './operations.ts'
 import { Rejected } from './provider.ts'
-import type { Finish, OperationRecord } from './store.ts'
+import type { Finish, OperationFields, OperationStart } from './store.ts'
 
 /** What the failure of an operation writes. A failed update or delete leaves the resource as it was. */
-export function failedFinish({ kind }: OperationRecord, error: BrokerError): Finish {
+export function failedFinish({ kind }: OperationFields, error: BrokerError): Finish {
   const { error: code, instanceUsable, updateRepeatable } = error.details
   return {
     state: 'failed',
@@ -19,9 +20,8 @@ export function failedFinish({ kind }: OperationRecord, error: BrokerError): Fin
 }
 
 /**
- * Undoes synchronous operations that failed: their requests are answered with an error, after which the platform
- * believes that nothing has changed (spec: Service Broker Errors). An asynchronous create that failed stays `failed`
- * until it is deleted.
+ * Undoes synchronous operations that failed: their requests are answered with an error, after which the platform believes that
+ * nothing has changed (spec: Service Broker Errors). An asynchronous create that failed stays `failed` until it is deleted.
  */
 export class Undo {
   readonly #operations: Operations
@@ -30,56 +30,59 @@ export class Undo {
     this.#operations = operations
   }
 
-  /** Ends the operation `failed`, and removes or restores in the background what it had begun. */
+  /**
+   * Ends the operation as failed, and starts the removal or restoration of what it began in the same transaction. The store
+   * decides whether there is anything to remove.
+   */
   async undo(held: Held, error: BrokerError): Promise<void> {
     const { operation, claim } = held
-    const { store } = this.#operations.options
+    const { store, runner } = this.#operations.options
     const finish = failedFinish(operation, error)
-    const begun = await this.#begun(operation)
-    if (operation.kind === 'provision' && !begun) finish.instance = 'remove'
-    if (operation.kind === 'bind' && !begun) finish.binding = 'remove'
-    if (!(await this.#operations.attempts.finish(held, finish))) {
-      await store.release(claim)
-      return
+    const undo = await this.#undoOf(operation, error)
+    if (undo !== undefined) finish.undo = { operation: undo, enqueue: runner.enqueue }
+    if (!(await this.#operations.attempts.finish(held, finish))) await store.release(claim)
+    else if (undo !== undefined) runner.wake()
+  }
+
+  async #undoOf(operation: OperationFields, error: BrokerError): Promise<OperationStart | undefined> {
+    switch (operation.kind) {
+      case 'provision':
+        return this.#newOperation(operation, { kind: 'deprovision' })
+      case 'bind':
+        return this.#newOperation(operation, { kind: 'unbind' })
+      case 'update':
+        // An update that the provider rejects has not begun.
+        return error instanceof Rejected ? undefined : this.#restore(operation)
+      case 'deprovision':
+      case 'unbind':
+        return undefined
     }
-    if (operation.kind === 'provision' && begun) await this.#start(operation, 'deprovision')
-    if (operation.kind === 'bind' && begun) await this.#start(operation, 'unbind')
-    // What a provider rejects it has not begun.
-    if (operation.kind === 'update' && !(error instanceof Rejected)) await this.#restore(operation)
   }
 
-  /** Providers keep the names of what they make before they make it: no state, nothing made. */
-  async #begun({ instanceId, bindingId }: OperationRecord): Promise<boolean> {
-    const { store } = this.#operations.options
-    const resource =
-      bindingId === undefined ? await store.getInstance(instanceId) : await store.getBinding(instanceId, bindingId)
-    return resource?.state !== undefined
-  }
-
-  /** Converges the instance back on the plan and parameters it still has in the store. */
-  async #restore(operation: OperationRecord): Promise<void> {
+  /** An update back to the plan and the parameters that are stored. */
+  async #restore(operation: OperationFields): Promise<OperationStart | undefined> {
     const instance = await this.#operations.options.store.getInstance(operation.instanceId)
-    if (instance === undefined) return
+    if (instance === undefined) return undefined
     const { planId, parameters, context, maintenanceVersion } = instance
     const target = { planId, parameters, context, ...(maintenanceVersion === undefined ? {} : { maintenanceVersion }) }
-    await this.#start(operation, 'update', { target })
+    return this.#newOperation(operation, { kind: 'update', planId, target })
   }
 
-  /** `busy` and `changed` need no answer: then a delete is there first, and does it all. */
-  async #start(
-    { platform, instanceId, bindingId }: OperationRecord,
-    kind: 'deprovision' | 'unbind' | 'update',
-    more: Pick<Partial<OperationRecord>, 'target'> = {}
-  ): Promise<void> {
-    const operation = this.#operations.newOperation({
-      kind,
+  #newOperation(
+    { platform, instanceId, bindingId, provider, serviceId, planId }: OperationFields,
+    more: Pick<OperationStart, 'kind'> & Partial<OperationStart>
+  ): OperationStart {
+    const { catalog } = this.#operations.options
+    const fields = {
       platform,
       instanceId,
-      async: true,
-      internal: true,
       ...(bindingId === undefined ? {} : { bindingId }),
+      ...(provider === undefined ? {} : { provider }),
+      ...(serviceId === undefined ? {} : { serviceId }),
+      ...(planId === undefined ? {} : { planId }),
       ...more
-    })
-    await this.#operations.start({ operation })
+    }
+    const plan = catalog().plan(fields.serviceId ?? '', fields.planId ?? '')
+    return this.#operations.newOperation({ ...fields, async: true, internal: true, maximumMs: maximumMsOf(plan) })
   }
 }

@@ -1,7 +1,10 @@
+import { maximumMsOf } from './durations.ts'
 import type { Operations } from './operations.ts'
 import type { Stage } from './perform.ts'
 import type { Finding, ServiceProvider, TaskLog, Upkeep as UpkeepContext } from './provider.ts'
 import { standingInstance, standingInstances } from './standing.ts'
+import { LATE, orLate } from './time-limits.ts'
+import { abortReasons, GRACE_MS } from './watchdog.ts'
 
 /** A finding, and whose it is. */
 export interface InstanceFinding extends Finding {
@@ -15,25 +18,62 @@ export interface UpkeepOptions {
   readonly log: TaskLog
 }
 
-/** Lets each provider look over its instances. One that fails keeps no other from it. */
-export async function watchInstances(stage: Stage, { signal, log }: UpkeepOptions): Promise<void> {
-  for (const provider of stage.providers.values()) {
-    const line = providerLog(log, provider)
+/** How long a provider may watch its instances, and how long the repair of one instance may take, in milliseconds. */
+const WATCH_MS = 10 * 60_000
+const REPAIR_MS = 5 * 60_000
+
+/** Lets the providers watch their instances. One that fails or hangs does not stop the others, or the next round. */
+export class Watches {
+  readonly #stage: Stage & { readonly log: TaskLog }
+  /** Providers whose watch has not ended, by name. */
+  readonly #running = new Set<string>()
+
+  constructor(stage: Stage & { readonly log: TaskLog }) {
+    this.#stage = stage
+  }
+
+  /** One round over all providers. It skips a provider whose last watch still runs. */
+  async run(signal: AbortSignal): Promise<void> {
+    await Promise.all([...this.#stage.providers.values()].map((provider) => this.#watch(provider, signal)))
+  }
+
+  async #watch(provider: ServiceProvider, signal: AbortSignal): Promise<void> {
+    const { name, watch } = provider
+    if (watch === undefined) return
+    const log = providerLog(this.#stage.log, provider)
+    if (this.#running.has(name)) {
+      log.error({}, 'the last watch of a provider still runs; this round skips it')
+      return
+    }
+    this.#running.add(name)
+    const limit = limited(signal, WATCH_MS)
+    const round = {
+      ...context(this.#stage, { signal: limit.signal, log }),
+      instances: () => standingInstances(this.#stage, name)
+    }
+    const watching = watch.call(provider, round).finally(() => this.#running.delete(name))
     try {
-      await provider.watch?.({
-        ...context(stage, { signal, log: line }),
-        instances: () => standingInstances(stage, provider.name)
-      })
+      if ((await orLate(watching, WATCH_MS + GRACE_MS)) === LATE) {
+        log.error({ minutes: WATCH_MS / 60_000 }, 'the watch of a provider ignores its abort; it is left to itself')
+      }
     } catch (error) {
-      if (signal.aborted) return
-      line.warn({ err: error }, 'a watch over the instances failed; the next one is in a minute')
+      if (!signal.aborted) log.warn({ err: error }, 'a watch over the instances failed; the next one is in a minute')
+    } finally {
+      limit.cancel()
     }
   }
 }
 
+/** A signal that also aborts after `ms` milliseconds. */
+function limited(signal: AbortSignal, ms: number): { signal: AbortSignal; cancel(): void } {
+  const controller = new AbortController()
+  const timer = setTimeout(() => controller.abort(abortReasons.overtime), ms).unref()
+  return { signal: AbortSignal.any([signal, controller.signal]), cancel: () => clearTimeout(timer) }
+}
+
 /**
- * Compares the instances of every provider with what was agreed, and heals what differs where `heal` is set. An instance that
- * cannot be looked at is a finding itself.
+ * Compares the instances of every provider with what was agreed, and repairs differences if `heal` is set. An instance that
+ * cannot be inspected in time is a finding itself.
  */
 export async function* repairInstances(
   stage: Stage,
@@ -42,21 +82,26 @@ export async function* repairInstances(
   for (const provider of stage.providers.values()) {
     const { name, repair } = provider
     if (repair === undefined) continue
-    const around = context(stage, { signal, log: providerLog(log, provider) })
+    const line = providerLog(log, provider)
     for await (const instance of standingInstances(stage, name)) {
       if (signal.aborted) return
       const { instanceId } = instance
+      const limit = limited(signal, REPAIR_MS)
       try {
-        const findings = await repair.call(provider, { ...around, instance, heal })
+        const task = { ...context(stage, { signal: limit.signal, log: line }), instance, heal }
+        const findings = await orLate(repair.call(provider, task), REPAIR_MS + GRACE_MS)
+        if (findings === LATE) throw new Error(`no result within ${REPAIR_MS / 60_000} minutes`)
         for (const finding of findings) {
           yield { provider: name, instanceId, ...finding }
           if (finding.healed) await stage.store.audit?.noteRepair(instanceId, `${finding.resource} ${finding.finding}`)
         }
       } catch (error) {
         if (signal.aborted) return
-        around.log.warn({ err: error, instance: instanceId }, 'an instance could not be looked at')
+        line.warn({ err: error, instance: instanceId }, 'an instance could not be looked at')
         const finding = `could not be looked at: ${error instanceof Error ? error.message : 'unknown error'}`
         yield { provider: name, instanceId, resource: 'instance', finding, healed: false }
+      } finally {
+        limit.cancel()
       }
     }
   }
@@ -69,15 +114,22 @@ export async function* repairInstances(
 export async function revokeExpired(operations: Operations): Promise<number> {
   const expired = await operations.options.store.expiredBindings()
   for (const { instanceId, bindingId, platform } of expired) {
+    const instance = await operations.options.store.getInstance(instanceId)
+    if (instance === undefined) continue
+    const { provider, serviceId, planId } = instance
     const operation = operations.newOperation({
       kind: 'unbind',
       platform,
       instanceId,
       bindingId,
+      provider,
+      serviceId,
+      planId,
       async: true,
-      internal: true
+      internal: true,
+      maximumMs: maximumMsOf(operations.options.catalog().plan(serviceId, planId))
     })
-    // `busy` and `changed` need no answer: whatever is under way ends, and the next round looks again.
+    // `busy` and `changed` need no answer: the operation in the way ends, and the next round looks again.
     await operations.start({ operation })
   }
   return expired.length

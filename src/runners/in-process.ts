@@ -1,36 +1,50 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { backoffMs } from '../core/backoff.ts'
 import type { TaskLog } from '../core/provider.ts'
 import type { Execute, Execution, Runner, Sweep } from '../core/runner.ts'
-import type { OperationRecord } from '../core/store.ts'
-import { backoffMs } from './backoff.ts'
+import type { Enqueue, OperationJob } from '../core/store.ts'
 
-/** How soon an operation that another worker holds is looked at again. */
-const HELD_MS = 50
+/** Delay of a job that could not be executed now. */
+const LATER_MS = 50
 const INTERVALS_MS = { minute: 60_000, hour: 3_600_000 } as const
 
+/** A job that waits for its time or is being executed. */
+interface Entry {
+  readonly job: OperationJob
+  /** Absent while it is executed. */
+  timer?: NodeJS.Timeout
+  failures: number
+}
+
 /**
- * Executes operations in this process, for the memory store: what is enqueued is lost when the process ends, as the
- * store is.
+ * Executes operations in this process, for the memory store: jobs are lost when the process ends, as the store is. It limits
+ * neither the number of operations nor the share of a platform.
  */
 export class InProcessRunner implements Runner {
   readonly #log: TaskLog
   readonly #stopping = new AbortController()
-  readonly #jobs = new Set<Promise<void>>()
+  readonly #executing = new Set<Promise<void>>()
+  readonly #entries = new Set<Entry>()
   #execute: Execute | undefined
-  #waiting: string[] = []
   #sweepers: NodeJS.Timeout[] = []
 
   constructor(log: TaskLog) {
     this.#log = log
   }
 
-  readonly enqueue = async ({ operationId }: OperationRecord): Promise<void> => {
-    if (this.#execute === undefined) this.#waiting.push(operationId)
-    else this.#begin(operationId, this.#execute)
+  readonly enqueue: Enqueue = async (job, _transaction, delayMs = 0) => {
+    this.#schedule({ job, failures: 0 }, delayMs)
   }
 
-  /** It knows already. */
+  /** A job is executed as soon as its time has come. */
   wake(): void {}
+
+  async ensure(job: OperationJob, { now = false }: { readonly now?: boolean } = {}): Promise<void> {
+    const waiting = [...this.#entries].find(
+      ({ job: { operationId }, timer }) => operationId === job.operationId && timer !== undefined
+    )
+    if (waiting === undefined) this.#schedule({ job, failures: 0 }, 0)
+    else if (now) this.#schedule(waiting, 0)
+  }
 
   async start(execute: Execute, sweeps: readonly Sweep[]): Promise<void> {
     this.#sweepers = sweeps.map(({ name, every, run }) => {
@@ -44,42 +58,48 @@ export class InProcessRunner implements Runner {
       return setInterval(sweep, INTERVALS_MS[every]).unref()
     })
     this.#execute = execute
-    for (const operationId of this.#waiting) this.#begin(operationId, execute)
-    this.#waiting = []
+    for (const entry of this.#entries) this.#schedule(entry, 0)
   }
 
   async stop(): Promise<void> {
     this.#stopping.abort()
     for (const sweeper of this.#sweepers) clearInterval(sweeper)
-    await Promise.all(this.#jobs)
+    for (const { timer } of this.#entries) clearTimeout(timer)
+    await Promise.all(this.#executing)
   }
 
   async close(): Promise<void> {}
 
-  #begin(operationId: string, execute: Execute): void {
-    const job = this.#work(operationId, execute).finally(() => this.#jobs.delete(job))
-    this.#jobs.add(job)
+  /** At the earliest in the next turn of the event loop, because the store commits an operation after it has sent the job. */
+  #schedule(entry: Entry, delayMs: number): void {
+    clearTimeout(entry.timer)
+    this.#entries.add(entry)
+    if (this.#stopping.signal.aborted) return
+    entry.timer = setTimeout(() => {
+      if (this.#execute === undefined) return
+      delete entry.timer
+      const execution = this.#run(entry, this.#execute).finally(() => this.#executing.delete(execution))
+      this.#executing.add(execution)
+    }, delayMs)
   }
 
-  async #work(operationId: string, execute: Execute): Promise<void> {
-    const { signal } = this.#stopping
-    // The store commits the operation after it has handed it over.
-    await new Promise((resolve) => setImmediate(resolve))
-    for (let failures = 0; !signal.aborted; ) {
-      const execution = await this.#try(operationId, execute)
-      if (execution === 'done' || execution === 'handed-back') return
-      if (execution === 'retry') failures += 1
-      const delay = execution === 'held' ? HELD_MS : backoffMs(failures)
-      await sleep(delay, undefined, { signal }).catch(() => undefined)
-    }
+  async #run(entry: Entry, execute: Execute): Promise<void> {
+    const execution = await this.#try(entry, execute)
+    this.#entries.delete(entry)
+    if (execution === 'done') return
+    if (execution === 'again') return this.#schedule(entry, 0)
+    if (execution === 'later') return this.#schedule(entry, LATER_MS)
+    entry.failures += 1
+    this.#schedule(entry, backoffMs(entry.failures))
   }
 
-  async #try(operationId: string, execute: Execute): Promise<Execution> {
+  async #try({ job }: Entry, execute: Execute): Promise<Execution | 'failed'> {
     try {
-      return await execute(operationId, this.#stopping.signal)
+      return await execute(job, this.#stopping.signal, () => {})
     } catch (error) {
+      const { operationId } = job
       this.#log.error({ err: error, operation: operationId }, 'an operation could not be executed; it is tried again')
-      return 'retry'
+      return 'failed'
     }
   }
 }

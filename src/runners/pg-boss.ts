@@ -1,43 +1,37 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-import { type Db, type Job, PgBoss } from 'pg-boss'
+import { type Db, type Job, PgBoss, type SendOptions } from 'pg-boss'
+import { backoff } from '../core/backoff.ts'
 import { type TaskLog, Unavailable } from '../core/provider.ts'
-import type { Execute, Execution, Runner, Sweep } from '../core/runner.ts'
-import type { OperationRecord, Transaction } from '../core/store.ts'
+import type { Execute, Runner, Sweep } from '../core/runner.ts'
+import type { Enqueue, OperationJob, Transaction } from '../core/store.ts'
 import { type BoundedPoolConfig, type SessionBounds, settingsLike } from '../postgres/index.ts'
-import { backoff } from './backoff.ts'
+import { groupOf, isShort, Slots } from './slots.ts'
 
 export interface PgBossRunnerOptions {
   /** How to reach the database that the store is in: the options of its pool. */
   readonly connection: BoundedPoolConfig
   /** Schema of the jobs; default `osb_jobs`. */
   readonly schema?: string
-  /** Operations that this process executes side by side; default 8. */
-  readonly concurrency?: number
+  /** Operations that this process executes at the same time; default {@link DEFAULT_WORKERS}. */
+  readonly workers?: number
   /** Makes `Unavailable` of an error that only says that the database is away. */
   readonly explain: (error: unknown) => unknown
   readonly log: TaskLog
 }
 
-interface OperationJob {
-  readonly operationId: string
-}
+/** Operations that a process executes at the same time, if it is not told otherwise. */
+export const DEFAULT_WORKERS = 8
 
 const QUEUE = 'operations'
-/** pg-boss takes no shorter one; a dead worker's job is somebody else's after it. */
+/** A job that was fetched and not completed is repeated after this time, the shortest that pg-boss takes. */
 const HEARTBEAT_SECONDS = 10
-/** The sweep of leases is quicker to see a dead worker; pg-boss must see it all the same, for its job. */
 const SUPERVISE_SECONDS = 10
-const STANDBY_SECONDS = 15
-/** How often one worker of each replica looks for jobs: retries, and what other replicas were given and have no hand for. */
-const POLL_SECONDS = 1
-/** All workers but the first are woken, by what this replica was given or by a busy neighbour. */
-const IDLE_POLL_SECONDS = 30
+/** How often a replica with a free slot looks for jobs: retries, and jobs that other replicas have no slot for. */
+const POLL_MS = 1_000
 const SWEEP_POLL_SECONDS = 30
 const SCHEDULES = { minute: '* * * * *', hour: '17 * * * *' } as const
-/** How soon, and for how long, an operation is looked at again that another worker still holds. */
-const HELD_MS = 100
-const HELD_FOR_MS = 12_000
-/** Jobs end by themselves; pg-boss wants a bound, of at most a day. */
+/** Delay of a job that this replica cannot work on now, in seconds. */
+const LATER_SECONDS = 1
+/** Sweeps end long before this; pg-boss wants a bound, of at most a day. */
 const EXPIRE_SECONDS = 23 * 3600
 const STOP_TIMEOUT_MS = 2_000
 /** A process that stops while its database hangs must not wait for pg-boss's own 10 s. */
@@ -49,29 +43,45 @@ const BOUNDS: SessionBounds = { statementMs: 300_000, lockMs: 10_000, idleInTran
 /** More than the server takes; before that a connection that was lost is noticed by looking from another. */
 const SILENCE_MS = BOUNDS.statementMs + 5_000
 
+const QUEUE_OPTIONS = {
+  heartbeatSeconds: HEARTBEAT_SECONDS,
+  expireInSeconds: EXPIRE_SECONDS,
+  // A job fails only when the store cannot be reached. The deadline of the operation ends it, not a count of tries.
+  retryLimit: 1_000_000,
+  retryBackoff: true,
+  retryDelay: backoff.firstSeconds,
+  retryDelayMax: backoff.maximumSeconds,
+  deleteAfterSeconds: 600,
+  notify: false
+}
+const SWEEP_QUEUE_OPTIONS = { heartbeatSeconds: HEARTBEAT_SECONDS, expireInSeconds: EXPIRE_SECONDS }
+
 /**
- * Executes operations through pg-boss: a job is inserted in the transaction that writes its operation, several replicas
- * work side by side, and the job of a dead one is taken over. The job only says that there is something to do; what,
- * and whether still, the `operations` row says.
+ * Executes operations through pg-boss: a job is inserted in the transaction that writes its operation, and any replica may
+ * fetch it. A job only says that there is something to do; the `operations` row says what, and whether it still has to be
+ * done. The job is completed as soon as a worker has claimed the operation: from then on the lease shows whether it lives.
  *
- * Nobody is told of a job by NOTIFY: PostgreSQL lets transactions that notify commit one after the other, each with its wait
- * for the disk, so that a few hundred a second would be all that replicas together could accept. The replica that was given
- * the work looks for it as soon as it is committed, the others once a second.
+ * It does not use NOTIFY, because PostgreSQL lets transactions that notify commit one after the other, each with its wait for
+ * the disk: all replicas together could accept only a few hundred operations a second. The replica that accepted an operation
+ * looks for its job as soon as it is committed; the others look once a second.
  */
 export class PgBossRunner implements Runner {
   readonly #boss: PgBoss
-  readonly #concurrency: number
+  readonly #slots: Slots
   readonly #log: TaskLog
   readonly #explain: (error: unknown) => unknown
   readonly #stopping = new AbortController()
-  #workers: string[] = []
-  readonly #busy = new Set<number>()
-  #started = false
+  readonly #executing = new Set<Promise<void>>()
+  #execute: Execute | undefined
+  #poll: NodeJS.Timeout | undefined
+  #looking = false
+  /** Set when a job may have come after the look that is under way. */
+  #lookAgain = false
 
-  constructor({ connection, schema = 'osb_jobs', concurrency = 8, explain, log }: PgBossRunnerOptions) {
+  constructor({ connection, schema = 'osb_jobs', workers = DEFAULT_WORKERS, explain, log }: PgBossRunnerOptions) {
     this.#log = log
     this.#explain = explain
-    this.#concurrency = concurrency
+    this.#slots = new Slots(workers)
     // pg-boss hands all of it on to its pool.
     const pool: object = settingsLike(connection, {
       max: POOL_SIZE,
@@ -94,60 +104,98 @@ export class PgBossRunner implements Runner {
     this.#boss.on('warning', (warning) => log.debug({ warning }, 'the job queue warns'))
   }
 
-  readonly enqueue = async (operation: OperationRecord, transaction: Transaction): Promise<void> => {
-    if (!this.#started) throw new Unavailable('The broker is not ready to take operations yet.')
-    // A request that goes on in the background works on it: the job stands by.
-    const standby = operation.attempt > 0 ? { startAfter: STANDBY_SECONDS } : {}
-    await this.#send(operation.operationId, { db: asDatabase(transaction), ...standby })
+  readonly enqueue: Enqueue = async (job, transaction, delayMs = 0) => {
+    if (this.#execute === undefined) throw new Unavailable('The broker is not ready to take operations yet.')
+    await this.#send(job, { db: asDatabase(transaction), ...(delayMs > 0 ? { startAfter: delayMs / 1000 } : {}) })
+  }
+
+  async ensure(job: OperationJob, { now = false }: { readonly now?: boolean } = {}): Promise<void> {
+    const options = { ...optionsOf(job), ...(now ? { startAfter: 0 } : {}) }
+    try {
+      await this.#boss.upsert(QUEUE, { ...dataOf(job) }, options)
+    } catch (error) {
+      throw this.#explain(error)
+    }
+    if (now) this.wake()
   }
 
   /** May be called again after it failed. */
   async start(execute: Execute, sweeps: readonly Sweep[]): Promise<void> {
     try {
       await this.#boss.start()
-      await this.#createQueue()
+      await this.#createQueue(QUEUE, 'singleton', QUEUE_OPTIONS)
       for (const sweep of sweeps) await this.#schedule(sweep)
-      for (let index = 0; index < this.#concurrency; index += 1) await this.#addWorker(index, execute)
-      this.#started = true
     } catch (error) {
-      this.#workers = []
       await this.#boss.stop({ graceful: false }).catch((cause) => this.#log.debug({ err: cause }, 'the job queue'))
       throw this.#explain(error)
     }
+    this.#execute = execute
+    this.#poll = setInterval(() => this.wake(), POLL_MS).unref()
   }
 
   wake(): void {
-    const idle = this.#workers.findIndex((_, index) => !this.#busy.has(index))
-    if (idle >= 0) this.#wake(idle)
+    this.#lookAgain = true
+    if (!this.#looking) void this.#look()
   }
 
-  async #addWorker(index: number, execute: Execute): Promise<void> {
-    const options = {
-      pollingIntervalSeconds: index === 0 ? POLL_SECONDS : IDLE_POLL_SECONDS,
-      heartbeatRefreshSeconds: HEARTBEAT_SECONDS / 3
-    }
-    const worker = await this.#boss.work<OperationJob>(QUEUE, options, async (jobs) => {
-      this.#busy.add(index)
-      this.wake()
-      try {
-        for (const job of jobs) await this.#work(job, execute)
-      } finally {
-        this.#busy.delete(index)
-        this.#wake(index)
+  /** Fetches jobs until there are none, or no slot is free. */
+  async #look(): Promise<void> {
+    this.#looking = true
+    try {
+      while (this.#lookAgain && !this.#stopping.signal.aborted) {
+        this.#lookAgain = false
+        const vacancy = this.#slots.vacancy()
+        if (vacancy === undefined) return
+        const { count, shortOnly, fullGroups } = vacancy
+        const jobs = await this.#boss.fetch<OperationJob>(QUEUE, {
+          batchSize: count,
+          ignoreGroups: [...fullGroups],
+          ...(shortOnly ? { minPriority: 1 } : {})
+        })
+        for (const job of jobs) this.#begin(job)
+        if (jobs.length > 0) this.#lookAgain = true
       }
+    } catch (error) {
+      this.#log.debug({ err: error }, 'the job queue could not be read; it is read again within a second')
+    } finally {
+      this.#looking = false
+    }
+  }
+
+  #begin(job: Job<OperationJob>): void {
+    const free = this.#slots.take(job.data)
+    const execution = this.#work(job).finally(() => {
+      free()
+      this.#executing.delete(execution)
+      this.wake()
     })
-    this.#workers.push(worker)
+    this.#executing.add(execution)
+  }
+
+  async #work(job: Job<OperationJob>): Promise<void> {
+    const { data } = job
+    let completing: Promise<unknown> | undefined
+    const complete = () => {
+      completing ??= this.#boss.complete(QUEUE, job.id)
+    }
+    try {
+      const execution = await this.#execute?.(data, this.#stopping.signal, complete)
+      if (execution === 'again') await this.#send(data)
+      if (execution === 'later') await this.#send(data, { startAfter: LATER_SECONDS })
+      complete()
+      await completing
+    } catch (error) {
+      const operation = data.operationId
+      this.#log.warn({ err: error, operation }, 'a job was not completed; it is repeated')
+      // Where this fails too, pg-boss repeats the job after its heartbeat.
+      await this.#boss.fail(QUEUE, job.id).catch((cause) => this.#log.debug({ err: cause, operation }, 'the job queue'))
+    }
   }
 
   /** Every replica schedules it; pg-boss sends one job each time, and none while one is waiting or runs. */
   async #schedule({ name, every, run }: Sweep): Promise<void> {
     const queue = `sweep-${name}`
-    const options = {
-      policy: 'exclusive',
-      heartbeatSeconds: HEARTBEAT_SECONDS,
-      expireInSeconds: EXPIRE_SECONDS
-    } as const
-    if ((await this.#boss.getQueue(queue)) === null) await this.#boss.createQueue(queue, options)
+    await this.#createQueue(queue, 'exclusive', SWEEP_QUEUE_OPTIONS)
     await this.#boss.work(
       queue,
       { pollingIntervalSeconds: SWEEP_POLL_SECONDS, heartbeatRefreshSeconds: HEARTBEAT_SECONDS / 3 },
@@ -156,65 +204,50 @@ export class PgBossRunner implements Runner {
     await this.#boss.schedule(queue, SCHEDULES[every])
   }
 
+  /** Creates a queue, or brings the options of an existing one up to date: an older program may have created it. */
+  async #createQueue(name: string, policy: string, options: Record<string, number | boolean>): Promise<void> {
+    const queue = await this.#boss.getQueue(name)
+    if (queue === null) {
+      await this.#boss.createQueue(name, { policy, ...options })
+      return
+    }
+    const current: Record<string, unknown> = { ...queue }
+    if (Object.entries(options).some(([option, value]) => current[option] !== value)) {
+      await this.#boss.updateQueue(name, options)
+    }
+  }
+
   async stop(): Promise<void> {
     this.#stopping.abort()
-    await this.#boss.offWork(QUEUE, { wait: true })
+    clearInterval(this.#poll)
+    await Promise.all(this.#executing)
   }
 
   async close(): Promise<void> {
     await this.#boss.stop({ graceful: true, timeout: STOP_TIMEOUT_MS })
   }
 
-  async #createQueue(): Promise<void> {
-    const options = {
-      policy: 'singleton',
-      heartbeatSeconds: HEARTBEAT_SECONDS,
-      expireInSeconds: EXPIRE_SECONDS,
-      // The operation's own deadline ends it, not a count of attempts.
-      retryLimit: 1_000_000,
-      retryBackoff: true,
-      retryDelay: backoff.firstSeconds,
-      retryDelayMax: backoff.maximumSeconds,
-      deleteAfterSeconds: 600
-    }
-    const queue = await this.#boss.getQueue(QUEUE)
-    if (queue === null) await this.#boss.createQueue(QUEUE, options)
-    else if (queue.notify) await this.#boss.updateQueue(QUEUE, { notify: false })
+  /** Only one job of an operation is active at a time. */
+  async #send(job: OperationJob, options: Pick<SendOptions, 'db' | 'startAfter'> = {}): Promise<void> {
+    const id = await this.#boss.send(QUEUE, { ...dataOf(job) }, { ...optionsOf(job), ...options })
+    if (id === null) this.#log.warn({ operation: job.operationId }, 'the job queue took no job for an operation')
   }
+}
 
-  /** Resolves when the job is done; throws to have pg-boss bring it again after its backoff. */
-  async #work(job: Job<OperationJob>, execute: Execute): Promise<void> {
-    const { operationId } = job.data
-    const signal = AbortSignal.any([job.signal, this.#stopping.signal])
-    const execution = await this.#executeWhenFree(operationId, execute, signal)
-    if (execution === 'handed-back') {
-      // A failed job would wait for its backoff: a new one can be taken by another replica at once.
-      await this.#send(operationId)
-      return
-    }
-    if (execution !== 'done') throw new Error(`operation ${operationId}: ${execution}`)
-  }
+/** Short operations come first. */
+function optionsOf(job: OperationJob): SendOptions & { singletonKey: string } {
+  return { singletonKey: job.operationId, priority: isShort(job.kind) ? 1 : 0, group: { id: groupOf(job) } }
+}
 
-  /** A delete may have to wait until the create that it halted has let go. */
-  async #executeWhenFree(operationId: string, execute: Execute, signal: AbortSignal): Promise<Execution> {
-    const until = Date.now() + HELD_FOR_MS
-    while (true) {
-      const execution = await execute(operationId, signal)
-      if (execution !== 'held' || signal.aborted || Date.now() > until) return execution
-      await sleep(HELD_MS)
-    }
-  }
-
-  /** Jobs of one operation are executed one after the other; who works on a resource, the operations row says. */
-  async #send(operationId: string, options: { db?: Db; startAfter?: number } = {}): Promise<void> {
-    const id = await this.#boss.send(QUEUE, { operationId }, { singletonKey: operationId, ...options })
-    if (id === null) this.#log.warn({ operation: operationId }, 'the job queue took no job for an operation')
-  }
-
-  /** A worker that has found a job lets an idle one look for the next, and looks again itself when it is done. */
-  #wake(index: number): void {
-    const worker = this.#workers[index]
-    if (worker !== undefined) this.#boss.notifyWorker(worker)
+/** The fields of a job, of whatever record it is taken. */
+function dataOf({ operationId, kind, platform, provider, serviceId, planId }: OperationJob): OperationJob {
+  return {
+    operationId,
+    kind,
+    platform,
+    ...(provider === undefined ? {} : { provider }),
+    ...(serviceId === undefined ? {} : { serviceId }),
+    ...(planId === undefined ? {} : { planId })
   }
 }
 

@@ -1,4 +1,4 @@
-import type { OperationRecord, ResourceStatus, Start, StartResult } from '../core/store.ts'
+import type { OperationRecord, OperationStart, ResourceStatus, Start, StartResult } from '../core/store.ts'
 
 /** What an admission is decided on; the store keeps it from changing until the start is written. */
 export interface Situation {
@@ -12,7 +12,7 @@ export interface Situation {
   readonly counted?: number
 }
 
-/** How the create that a delete halted ends. */
+/** Description of an operation that a delete has ended. */
 export const HALTED = 'It was halted by a delete.'
 
 /**
@@ -27,7 +27,7 @@ export function admit(start: Start, situation: Situation): StartResult {
   const { halts } = start.operation
   const inTheWay = situation.unfinished.filter((other) => excludes(start.operation, other))
   if (inTheWay.some((other) => other.operationId !== halts)) return wasJustMade(start, inTheWay) ? 'changed' : 'busy'
-  if (halts !== undefined && !inTheWay.some((other) => isCreate(other))) return 'changed'
+  if (halts !== undefined && !inTheWay.some((other) => isHaltable(other))) return 'changed'
   if (!resourceFits(start, situation)) return 'changed'
   const { quota } = start
   return quota === undefined || (situation.counted ?? 0) < quota.instances ? 'started' : 'full'
@@ -47,12 +47,13 @@ function wasJustMade(start: Start, inTheWay: Situation['unfinished']): boolean {
 }
 
 /** Operations on an instance exclude all others on it and its bindings; bindings may change side by side. */
-function excludes(one: OperationRecord, other: Pick<OperationRecord, 'bindingId'>): boolean {
+function excludes(one: OperationStart, other: Pick<OperationRecord, 'bindingId'>): boolean {
   return one.bindingId === undefined || other.bindingId === undefined || one.bindingId === other.bindingId
 }
 
-function isCreate({ kind }: Pick<OperationRecord, 'kind'>): boolean {
-  return kind === 'provision' || kind === 'bind'
+/** A delete ends creates and updates of its resource; other deletes end by themselves. */
+function isHaltable({ kind }: Pick<OperationRecord, 'kind'>): boolean {
+  return kind === 'provision' || kind === 'bind' || kind === 'update'
 }
 
 function resourceFits(start: Start, { instance, binding }: Situation): boolean {

@@ -5,6 +5,7 @@ import type {
   InstancePatch,
   InstanceRecord,
   OperationRecord,
+  OperationStart,
   OwnResource,
   Start
 } from '../core/store.ts'
@@ -36,14 +37,24 @@ export class MemoryTables {
       ...(quota === undefined ? {} : { counted: this.#counted(platform, quota.planId) }),
       instance: this.instances.get(instanceId)?.status,
       binding: bindingId === undefined ? undefined : this.bindings.get(instanceId)?.get(bindingId)?.status,
-      unfinished: this.#unfinishedOf(instanceId)
+      unfinished: this.unfinishedOf(instanceId)
     }
   }
 
-  #unfinishedOf(instanceId: string): OperationRecord[] {
+  unfinishedOf(instanceId: string): OperationRecord[] {
     const found: OperationRecord[] = []
     for (const operation of this.unfinished.values()) if (operation.instanceId === instanceId) found.push(operation)
     return found
+  }
+
+  /** Asynchronous operations without a lease that are at least so old. */
+  idle(idleMs: number, after?: string): OperationRecord[] {
+    const since = this.#now().getTime() - idleMs
+    const all = [...this.unfinished.values()]
+    const from = after === undefined ? 0 : all.findIndex(({ operationId }) => operationId === after) + 1
+    const isIdle = (operation: OperationRecord) =>
+      operation.async && operation.leaseUntil === undefined && operation.createdAt.getTime() <= since
+    return all.slice(from).filter(isIdle)
   }
 
   /** Instances of the platform that count for a quota of the plan. */
@@ -58,7 +69,8 @@ export class MemoryTables {
 
   /** Writes an admitted start; returns the way to undo it. */
   write(start: Start): () => void {
-    const { operation, insertInstance, insertBinding, retryCreate } = copy(start)
+    const { operation: added, insertInstance, insertBinding, retryCreate } = copy(start)
+    const operation = this.#recordOf(added)
     const key = resourceKey(operation)
     const { instanceId, bindingId } = operation
     const halted = operation.halts === undefined ? undefined : this.operations.get(operation.halts)
@@ -75,9 +87,9 @@ export class MemoryTables {
     const resource =
       bindingId === undefined ? this.instances.get(instanceId) : this.bindings.get(instanceId)?.get(bindingId)
     const resourceBefore = resource && { status: resource.status, updatedAt: resource.updatedAt }
-    const status = halted !== undefined ? 'failed' : retryCreate === true ? 'creating' : undefined
+    const ended = halted !== undefined && halted.kind !== 'update'
+    const status = ended ? 'failed' : retryCreate === true ? 'creating' : undefined
     if (resource !== undefined && status !== undefined) Object.assign(resource, { status, updatedAt: this.#now() })
-    if (operation.leaseUntil !== undefined) operation.leaseUntil = this.nextLease()
     this.operations.set(operation.operationId, operation)
     this.unfinished.set(key, operation)
     if (!operation.internal) this.latest.set(platformKey, operation)
@@ -96,6 +108,31 @@ export class MemoryTables {
       Object.assign(halted, haltedBefore)
       this.unfinished.set(resourceKey(halted), halted)
     }
+  }
+
+  #recordOf({ maximumMs, claimed, ...fields }: OperationStart): OperationRecord {
+    const now = this.#now()
+    return {
+      ...fields,
+      state: 'in progress',
+      attempt: claimed ? 1 : 0,
+      createdAt: now,
+      deadline: new Date(now.getTime() + maximumMs),
+      ...(claimed ? { startedAt: now, leaseUntil: this.nextLease() } : {})
+    }
+  }
+
+  /** Whether the provider has saved a state for the resource of an operation. */
+  hasState({ instanceId, bindingId }: OperationRecord): boolean {
+    const resource =
+      bindingId === undefined ? this.instances.get(instanceId) : this.bindings.get(instanceId)?.get(bindingId)
+    return resource?.state !== undefined
+  }
+
+  /** Removes the resource of an operation. */
+  remove(operation: OperationRecord): void {
+    if (operation.bindingId === undefined) this.applyToInstance(operation, 'remove')
+    else this.applyToBinding(operation, 'remove')
   }
 
   applyToInstance({ instanceId }: OperationRecord, change: InstancePatch | 'remove'): void {
@@ -122,7 +159,7 @@ export class MemoryTables {
     else if (record !== undefined) {
       Object.assign(record, { updatedAt: this.#now() }, defined(change), { instanceId, bindingId })
       if (undelivered === undefined) return
-      record.undeliveredUntil = undelivered.until
+      record.undeliveredUntil = new Date(this.#now().getTime() + undelivered.forMs)
       this.#undelivered.set(record, undelivered.credentials)
     }
   }

@@ -2,6 +2,7 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { Census } from '../core/census.ts'
 import { StaleAttempt } from '../core/provider.ts'
 import {
+  type Abandoned,
   type BindingRecord,
   type Claim,
   type ClaimResult,
@@ -12,6 +13,8 @@ import {
   LEASE_MS,
   type OperationRecord,
   type OwnResource,
+  type Renewal,
+  type Resumption,
   type Start,
   type StartResult,
   type Store,
@@ -47,11 +50,12 @@ export class MemoryStore implements Store {
   }
 
   async getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined> {
-    return copy(this.#tables.bindings.get(instanceId)?.get(bindingId))
+    return this.#withExpiry(copy(this.#tables.bindings.get(instanceId)?.get(bindingId)))
   }
 
   async listBindings(instanceId: string): Promise<BindingRecord[]> {
-    return copy([...(this.#tables.bindings.get(instanceId)?.values() ?? [])])
+    const bindings = copy([...(this.#tables.bindings.get(instanceId)?.values() ?? [])])
+    return bindings.map((binding) => this.#withExpiry(binding))
   }
 
   async getOperation(operationId: string): Promise<OperationRecord | undefined> {
@@ -60,6 +64,10 @@ export class MemoryStore implements Store {
 
   async unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined> {
     return copy(this.#tables.unfinished.get(resourceKey({ instanceId, bindingId })))
+  }
+
+  async unfinishedOperations(instanceId: string): Promise<OperationRecord[]> {
+    return copy(this.#tables.unfinishedOf(instanceId))
   }
 
   async latestOperation(of: OwnResource): Promise<OperationRecord | undefined> {
@@ -87,7 +95,7 @@ export class MemoryStore implements Store {
     }
     const undo = this.#tables.write(start)
     try {
-      await enqueue(copy(this.#tables.operations.get(start.operation.operationId) ?? start.operation), undefined)
+      await enqueue(start.operation, undefined)
     } catch (error) {
       undo()
       throw error
@@ -101,19 +109,28 @@ export class MemoryStore implements Store {
     const operation = this.#tables.operations.get(operationId)
     if (operation?.state !== 'in progress') return { kind: 'finished' }
     const halted = operation.halts === undefined ? undefined : this.#tables.operations.get(operation.halts)
-    if (this.#isLeased(operation) || (halted !== undefined && this.#isLeased(halted))) return { kind: 'held' }
+    if (this.#isLeased(operation)) return { kind: 'held' }
+    if (halted !== undefined && this.#isLeased(halted)) return { kind: 'waiting' }
+    const now = this.#now()
     operation.attempt += 1
     operation.leaseUntil = this.#tables.nextLease()
-    operation.startedAt ??= this.#now()
-    return { kind: 'claimed', operation: copy(operation) }
+    operation.startedAt ??= now
+    return {
+      kind: 'claimed',
+      operation: copy(operation),
+      remainingMs: operation.deadline.getTime() - now.getTime(),
+      ageMs: now.getTime() - operation.createdAt.getTime()
+    }
   }
 
-  async keepAlive(claim: Claim): Promise<boolean> {
-    const operation = this.#fence(claim)
-    // A heartbeat that comes after the release must not take the operation back.
-    if (operation?.leaseUntil === undefined) return false
+  async keepAlive({ operationId, attempt }: Claim): Promise<Renewal> {
+    const operation = this.#tables.operations.get(operationId)
+    // A released lease stays released.
+    if (operation?.attempt !== attempt || operation.leaseUntil === undefined) return 'lost'
+    const unfinished = operation.state === 'in progress'
+    if (!unfinished && !this.#isLeased(operation)) return 'lost'
     operation.leaseUntil = this.#tables.nextLease()
-    return true
+    return unfinished ? 'kept' : 'halted'
   }
 
   async saveState(claim: Claim, state: JsonObject, bindingId?: string): Promise<void> {
@@ -135,31 +152,41 @@ export class MemoryStore implements Store {
   async finish(claim: Claim, finish: Finish): Promise<boolean> {
     const operation = this.#fence(claim)
     if (operation === undefined) return false
-    const { instance, binding, undelivered, ...outcome } = copy(finish)
+    const { undo, ...written } = finish
+    const { instance, binding, undelivered, ...outcome } = copy(written)
     delete operation.description
     delete operation.leaseUntil
     Object.assign(operation, defined(outcome), { finishedAt: this.#now() })
     this.#tables.unfinished.delete(resourceKey(operation))
+    if (undo !== undefined && undo.operation.kind !== 'update' && !this.#tables.hasState(operation)) {
+      this.#tables.remove(operation)
+      return true
+    }
     if (instance !== undefined) this.#tables.applyToInstance(operation, instance)
     if (binding !== undefined) this.#tables.applyToBinding(operation, binding, undelivered)
+    if (undo === undefined) return true
+    this.#tables.write({ operation: undo.operation })
+    await undo.enqueue(undo.operation, undefined)
     return true
   }
 
-  async release(claim: Claim, retry?: { description: string }): Promise<void> {
+  async release(claim: Claim, resumption?: Resumption): Promise<void> {
     const operation = this.#tables.operations.get(claim.operationId)
     if (operation?.attempt !== claim.attempt) return
     delete operation.leaseUntil
-    if (retry !== undefined && operation.state === 'in progress') operation.description = retry.description
+    if (resumption === undefined || operation.state !== 'in progress') return
+    if (resumption.description !== undefined) operation.description = resumption.description
+    await resumption.enqueue(copy(operation), undefined, resumption.delayMs)
   }
 
-  async makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean> {
+  async makeAsync(claim: Claim, maximumMs: number, enqueue: Enqueue): Promise<boolean> {
     const operation = this.#fence(claim)
     if (operation === undefined) return false
     const before = { async: operation.async, deadline: operation.deadline }
-    Object.assign(operation, { async: true, deadline: copy(deadline) })
+    Object.assign(operation, { async: true, deadline: new Date(this.#now().getTime() + maximumMs) })
     try {
-      // What is asynchronous already is the runner's already: enqueueing it twice would run it twice.
-      if (!before.async) await enqueue(copy(operation), undefined)
+      // A claimed operation has a worker already.
+      if (claim.attempt === 0) await enqueue(copy(operation), undefined)
     } catch (error) {
       Object.assign(operation, before)
       throw error
@@ -209,13 +236,19 @@ export class MemoryStore implements Store {
     }
   }
 
-  async abandoned(): Promise<OperationRecord[]> {
+  async abandoned(): Promise<Abandoned[]> {
     const now = this.#now()
     const wanted = ({ leaseUntil, deadline }: OperationRecord) => (leaseUntil ?? deadline) <= now
-    return copy([...this.#tables.unfinished.values()].filter(wanted))
+    const operations = copy([...this.#tables.unfinished.values()].filter(wanted))
+    return operations.map((operation) => ({ operation, expired: operation.deadline <= now }))
   }
 
-  async forgetOperations(before: Date): Promise<number> {
+  async idle(idleMs: number, after?: string): Promise<OperationRecord[]> {
+    return copy(this.#tables.idle(idleMs, after))
+  }
+
+  async forgetOperations(olderThanMs: number): Promise<number> {
+    const before = new Date(this.#now().getTime() - olderThanMs)
     let forgotten = 0
     for (const [operationId, operation] of this.#tables.operations) {
       if (operation.finishedAt === undefined || operation.finishedAt >= before) continue
@@ -241,7 +274,6 @@ export class MemoryStore implements Store {
   }
 
   async health(): Promise<void> {}
-
   async close(): Promise<void> {
     this.#listeners.clear()
   }
@@ -255,6 +287,11 @@ export class MemoryStore implements Store {
     const operation = this.#fence(claim)
     if (operation === undefined) throw new StaleAttempt(claim.operationId)
     return operation
+  }
+
+  #withExpiry<Binding extends BindingRecord | undefined>(binding: Binding): Binding {
+    if (binding?.expiresAt !== undefined && binding.expiresAt <= this.#now()) binding.expired = true
+    return binding
   }
 
   #isLeased({ leaseUntil }: OperationRecord): boolean {

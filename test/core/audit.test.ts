@@ -6,19 +6,17 @@ import { Instances } from '../../src/core/instances.ts'
 import { Operations } from '../../src/core/operations.ts'
 import { Rejected, type RepairTask } from '../../src/core/provider.ts'
 import type { Runner, Sweep } from '../../src/core/runner.ts'
+import type { OperationJob } from '../../src/core/store.ts'
 import { PostgresStore } from '../../src/stores/postgres/index.ts'
-import { ids, provisionBody, testCatalog } from '../helper/app.ts'
+import { ids, provisionBody, testCall, testCatalog } from '../helper/app.ts'
 import { gate, type Script, ScriptedProvider, until, untilAborted } from '../helper/scripted-provider.ts'
 import { freshStore } from '../stores/postgres/fresh-store.ts'
 
 const log = { debug() {}, info() {}, warn() {}, error() {} }
-const call = {
-  platform: 'cf',
-  acceptsIncomplete: true,
-  originatingIdentity: { platform: 'cloudfoundry', value: { user_id: 'anne' } },
-  log
-}
-const other = { ...call, originatingIdentity: { platform: 'cloudfoundry', value: { user_id: 'bob' } } }
+const userCall = (user_id: string) =>
+  testCall({ acceptsIncomplete: true, originatingIdentity: { platform: 'cloudfoundry', value: { user_id } } })
+const call = userCall('anne')
+const other = userCall('bob')
 const deletion = { service_id: ids.service, plan_id: ids.plans.async }
 
 /** A database, and replicas of a broker on it that do what they are told and nothing by themselves. */
@@ -45,13 +43,14 @@ async function scene(t: TestContext) {
   return { ...database, replica, events: () => eventsIn(database.pool) }
 }
 
-/** Notes what it is given. */
+/** Records the jobs that it is sent. */
 class StandingRunner implements Runner {
-  readonly waiting: string[] = []
+  readonly waiting: OperationJob[] = []
   sweeps: readonly Sweep[] = []
-  enqueue: Runner['enqueue'] = async ({ operationId }) => {
-    this.waiting.push(operationId)
+  enqueue: Runner['enqueue'] = async (job) => {
+    this.waiting.push(job)
   }
+  ensure = async () => {}
   start: Runner['start'] = async (_execute, sweeps) => {
     this.sweeps = sweeps
   }
@@ -76,14 +75,16 @@ test('audit: a create that is halted, and the delete that halts it, name who ask
   const { operations, runner, instances, provider } = await replica({ provision: untilAborted })
   const created = await instances.provision(call, 'i-1', provisionBody(ids.plans.async))
   assert.equal(created.kind, 'accepted')
-  const [creating = '', ...none] = runner.waiting
-  const work = operations.execute(creating, never)
+  const [creating, ...none] = runner.waiting
+  assert.ok(creating)
+  const work = operations.executor.execute(creating, never)
   await until('the create runs', () => provider.calls.length === 1)
   assert.equal((await instances.deprovision(other, 'i-1', deletion)).kind, 'accepted')
-  operations.attempts.halt(creating)
+  operations.attempts.halt(creating.operationId)
   await work
-  const deleting = runner.waiting.at(-1) ?? ''
-  await until('the delete runs', async () => (await operations.execute(deleting, never)) === 'done')
+  const deleting = runner.waiting.at(-1)
+  assert.ok(deleting)
+  await until('the delete runs', async () => (await operations.executor.execute(deleting, never)) === 'done')
   assert.deepEqual(none, [])
   assert.deepEqual(await events(), [
     'provision started anne',
@@ -99,12 +100,16 @@ test('audit: an operation that another replica takes over starts once and ends o
   const frozen = await replica({ provision: () => work.opened })
   const heir = await replica({})
   await frozen.instances.provision(call, 'i-1', provisionBody(ids.plans.async))
-  const [operationId = ''] = frozen.runner.waiting
-  const first = frozen.operations.execute(operationId, never)
+  const [job] = frozen.runner.waiting
+  assert.ok(job)
+  const first = frozen.operations.executor.execute(job, never)
   await until('it runs', () => frozen.provider.calls.length === 1)
-  await until('it is taken over', async () => (await heir.operations.execute(operationId, never)) === 'done')
+  await until('it is taken over', async () => {
+    await heir.operations.executor.execute(job, never)
+    return heir.provider.calls.length === 1
+  })
   work.open()
-  assert.equal(await first, 'held')
+  assert.equal(await first, 'done')
   assert.deepEqual(await events(), ['provision started anne', 'provision succeeded anne'])
 })
 
@@ -117,7 +122,7 @@ test('audit: what a failed request has begun is undone by the broker itself, and
     }
   })
   await assert.rejects(instances.provision(call, 'i-1', provisionBody(ids.plans.sync)), { status: 422 })
-  for (const operationId of runner.waiting) await operations.execute(operationId, never)
+  for (const job of runner.waiting) await operations.executor.execute(job, never)
   assert.deepEqual(await events(), [
     'provision started anne',
     'provision failed anne (There is no room.)',
@@ -137,7 +142,7 @@ test('audit: a repair that healed something is an event, one that only found som
     { provider: { repair } }
   )
   await instances.provision(call, 'i-1', provisionBody(ids.plans.sync))
-  await operations.reconcile()
+  await operations.sweeps.reconcile()
   assert.deepEqual((await events()).slice(2), ['repair succeeded - internal (role osb_u has got CREATEROLE)'])
 })
 

@@ -155,23 +155,57 @@ test('PATCH instance: longer than the deadline alone answers 504, plan stays, pr
   assert.equal((await app.inject({ url: instance, headers })).json().plan_id, ids.plans.either)
 })
 
-test('DELETE instance: longer than the deadline alone answers 504, the instance stays and can be deleted', async (t) => {
-  let tries = 0
+test('DELETE instance: longer than the deadline alone answers 504 and continues, another DELETE sees the end', async (t) => {
+  const work = gate()
+  const { app, provider } = await scripted(t, { deprovision: () => work.opened }, 150)
+  await app.inject(put(instance, provisionBody()))
+  const remove = { method: 'DELETE', url: instance + deleteQuery(), headers } as const
+  const first = await app.inject(remove)
+  assert.equal(first.statusCode, 504)
+  assert.match(first.json().description, /continues; repeat the request/)
+  assert.match(String(first.headers['retry-after']), /^\d+$/)
+  assert.equal((await app.inject({ url: instance, headers })).statusCode, 404)
+  assert.equal((await app.inject(put(instance, provisionBody()))).statusCode, 422)
+  assert.equal((await app.inject(remove)).statusCode, 503)
+  work.open()
+  await until('the end', async () => (await app.inject(remove)).statusCode === 410)
+  assert.deepEqual(provider.calls, ['provision', 'deprovision'])
+})
+
+test('DELETE binding: longer than the deadline alone continues, and its credentials are not handed out any more', async (t) => {
+  const work = gate()
+  const { app, provider } = await scripted(t, { unbind: () => work.opened }, 150)
+  await app.inject(put(instance, provisionBody()))
+  assert.equal((await app.inject(put(binding, bindBody()))).statusCode, 201)
+  const remove = { method: 'DELETE', url: binding + deleteQuery(), headers } as const
+  assert.equal((await app.inject(remove)).statusCode, 504)
+  assert.equal((await app.inject({ url: binding, headers })).statusCode, 404)
+  const again = await app.inject(put(binding, bindBody()))
+  assert.deepEqual([again.statusCode, again.json().error], [422, 'ConcurrencyError'])
+  work.open()
+  await until('the end', async () => (await app.inject(remove)).statusCode === 410)
+  assert.deepEqual(provider.calls, ['provision', 'bind b-1', 'unbind b-1'])
+})
+
+test('DELETE binding: a failure that lasts answers 503 with its description and is tried again in the background', async (t) => {
+  let away = true
   const { app } = await scripted(
     t,
     {
-      deprovision: async (task) => {
-        tries += 1
-        if (tries === 1) await untilAborted(task)
+      unbind: async () => {
+        if (away) throw new Unavailable('The server is away.')
       }
     },
-    150
+    200
   )
   await app.inject(put(instance, provisionBody()))
-  const remove = { method: 'DELETE', url: instance + deleteQuery(), headers } as const
-  assert.equal((await app.inject(remove)).statusCode, 504)
-  assert.equal((await app.inject({ url: instance, headers })).statusCode, 200)
-  assert.equal((await app.inject(remove)).statusCode, 200)
+  await app.inject(put(binding, bindBody()))
+  const remove = { method: 'DELETE', url: binding + deleteQuery(), headers } as const
+  const reply = await app.inject(remove)
+  assert.deepEqual([reply.statusCode, reply.json()], [503, { description: 'The server is away.' }])
+  assert.equal((await app.inject({ url: binding, headers })).statusCode, 404)
+  away = false
+  await until('the end', async () => (await app.inject(remove)).statusCode === 410)
 })
 
 test('PUT instance: identical while a synchronous one runs waits for it, answers 200', async (t) => {

@@ -14,16 +14,16 @@ import type {
   StandingInstance,
   WatchRound
 } from '../../src/core/provider.ts'
-import { repairInstances, watchInstances } from '../../src/core/upkeep.ts'
+import { repairInstances, Watches } from '../../src/core/upkeep.ts'
 import { InProcessRunner } from '../../src/runners/in-process.ts'
 import { MemoryStore } from '../../src/stores/memory.ts'
-import { bindBody, ids, provisionBody, testCatalog } from '../helper/app.ts'
+import { bindBody, ids, provisionBody, testCall, testCatalog } from '../helper/app.ts'
 import { gate, type Script, ScriptedProvider, until } from '../helper/scripted-provider.ts'
 import { claimed, started } from '../stores/contract/opened.ts'
 import { bindStart } from '../stores/records.ts'
 
 const log = { debug() {}, info() {}, warn() {}, error() {} }
-const call = { platform: 'cf', acceptsIncomplete: false, log }
+const call = testCall()
 const binding = { instance_id: 'i-1', binding_id: 'b-1' }
 const query = { service_id: ids.service, plan_id: ids.plans.sync }
 
@@ -64,14 +64,14 @@ interface SceneOptions {
   readonly more?: object
 }
 
-test('watch: a binding past its time is revoked once, and stays for the platform to unbind', async (t) => {
+test('upkeep: a binding past its time is revoked once, and stays for the platform to unbind', async (t) => {
   const { provider, engine, store, bindings } = await scene(t, { lifetimeMs: 200 })
-  await engine.watch()
+  await engine.sweeps.upkeep()
   assert.ok(!provider.calls.includes('unbind b-1'))
   await sleep(250)
-  await engine.watch()
+  await engine.sweeps.upkeep()
   await until('the binding is revoked', async () => (await store.getBinding('i-1', 'b-1'))?.revokedAt !== undefined)
-  await engine.watch()
+  await engine.sweeps.upkeep()
   assert.equal(provider.calls.filter((name) => name === 'unbind b-1').length, 1)
 
   const { metadata, credentials } = await bindings.fetch(call, binding)
@@ -95,20 +95,20 @@ test('forget: credentials that nobody has fetched in time are dropped, and the l
   await store.finish(await claimed(store, operation ?? { operationId: '' }), {
     state: 'succeeded',
     binding: { status: 'ready', reply: {} },
-    undelivered: { credentials: { token: 'late' }, until: new Date(Date.now() - 1) }
+    undelivered: { credentials: { token: 'late' }, forMs: -1 }
   })
   const warn = (fields: object, message?: string) => void lines.push([fields, message])
   const telling = new Operations({ ...engine.options, log: { ...log, warn } })
-  for (let round = 0; round < 2; round += 1) await telling.forget()
-  assert.deepEqual(lines, [[{ dropped: 1 }, 'dropped credentials that were not fetched in time']])
+  for (let round = 0; round < 2; round += 1) await telling.sweeps.forget()
+  assert.deepEqual(lines, [[{ dropped: 1 }, 'deleted credentials that were not fetched in time']])
   assert.deepEqual(await bindings.fetch(call, ids), {})
 })
 
-test('watch: an unbind that comes while an expired binding is revoked waits, then removes it', async (t) => {
+test('upkeep: an unbind that comes while an expired binding is revoked waits, then removes it', async (t) => {
   const work = gate()
   const { provider, engine, bindings } = await scene(t, { lifetimeMs: 1, script: { unbind: () => work.opened } })
   await sleep(20)
-  await engine.watch()
+  await engine.sweeps.upkeep()
   await until('the revocation has begun', () => provider.calls.includes('unbind b-1'))
   const removing = bindings.unbind(call, binding, query)
   setTimeout(work.open, 100)
@@ -131,7 +131,7 @@ test('watch: a provider sees its instances with their plan, state and bindings; 
     }
   })
   const providers = new Map<string, ServiceProvider>([...engine.options.providers, ['other', other]])
-  await watchInstances({ ...engine.options, providers }, { log, signal: new AbortController().signal })
+  await new Watches({ ...engine.options, providers }).run(new AbortController().signal)
   assert.deepEqual(seen, [
     {
       instanceId: 'i-1',
@@ -144,6 +144,61 @@ test('watch: a provider sees its instances with their plan, state and bindings; 
   assert.ok(second)
 })
 
+test('watch: a provider that hangs delays neither another provider nor the revocation, and is not called again', async (t) => {
+  let watches = 0
+  let others = 0
+  const lines: string[] = []
+  const watch = () => {
+    watches += 1
+    return new Promise<void>(() => {})
+  }
+  const { engine, store } = await scene(t, { lifetimeMs: 1, more: { watch } })
+  const other = Object.assign(new ScriptedProvider(), {
+    name: 'other',
+    watch: async () => {
+      others += 1
+    }
+  })
+  const providers = new Map<string, ServiceProvider>([...engine.options.providers, ['other', other]])
+  const error = (_fields: object, message?: string) => void lines.push(message ?? '')
+  const both = new Watches({ ...engine.options, providers, log: { ...log, error } })
+  const { signal } = new AbortController()
+  const hanging = both.run(signal)
+  await until('the other provider was called', () => others === 1)
+  await both.run(signal)
+  assert.deepEqual([watches, others], [1, 2])
+  assert.deepEqual(lines, ['the last watch of a provider still runs; this round skips it'])
+  await until('the binding is revoked', async () => {
+    await engine.sweeps.upkeep()
+    return (await store.getBinding('i-1', 'b-1'))?.revokedAt !== undefined
+  })
+  const first = await Promise.race([hanging.then(() => 'ended'), Promise.resolve('hanging')])
+  assert.equal(first, 'hanging')
+})
+
+test('watch: a provider that ignores its abort is given up after the limit and its grace', async (t) => {
+  t.mock.timers.enable({ apis: ['setTimeout'] })
+  let aborted = false
+  const lines: string[] = []
+  const watch = ({ signal }: WatchRound) => {
+    signal.addEventListener('abort', () => {
+      aborted = true
+    })
+    return new Promise<void>(() => {})
+  }
+  const provider = Object.assign(new ScriptedProvider(), { watch })
+  const error = (_fields: object, message?: string) => void lines.push(message ?? '')
+  const catalog = await loadCatalog(testCatalog(), { providers: [provider] })
+  const stage = { store: new MemoryStore(), providers: new Map([['example', provider]]), catalog: () => catalog }
+  const watching = new Watches({ ...stage, log: { ...log, error } }).run(new AbortController().signal)
+  t.mock.timers.tick(10 * 60_000)
+  assert.ok(aborted)
+  assert.deepEqual(lines, [])
+  t.mock.timers.tick(10_000)
+  await watching
+  assert.deepEqual(lines, ['the watch of a provider ignores its abort; it is left to itself'])
+})
+
 test('refresh: an instance with an unfinished operation is left alone, one with an unfinished bind is not', async (t) => {
   let refresh: WatchRound['refresh'] | undefined
   const watch = async (round: WatchRound) => {
@@ -152,7 +207,7 @@ test('refresh: an instance with an unfinished operation is left alone, one with 
   const [unbind, update] = [gate(), gate()]
   const script = { update: () => update.opened, unbind: () => unbind.opened }
   const { engine, provider, instances, bindings } = await scene(t, { more: { watch }, script })
-  await engine.watch()
+  await engine.sweeps.watch()
   assert.ok(refresh)
   assert.equal((await refresh('i-1'))?.bindings[0]?.settled, true)
   assert.equal(await refresh('nobody'), undefined)
@@ -191,7 +246,7 @@ test('repair: findings carry the instance, and one that cannot be looked at is a
       healed: false
     }
   ])
-  await engine.reconcile()
+  await engine.sweeps.reconcile()
   assert.deepEqual(asked, [false, false, true, true])
 })
 

@@ -103,6 +103,19 @@ export function newEncryptionKeys(): string {
   return `test:${randomBytes(32).toString('base64')}`
 }
 
+/** A call of a platform to the core; its time counts from the moment it is used. */
+export function testCall<Fields extends object>(fields: Fields = {} as Fields) {
+  return {
+    platform: 'cf',
+    acceptsIncomplete: false,
+    log: { debug() {}, info() {}, warn() {}, error() {} },
+    ...fields,
+    get receivedAt() {
+      return performance.now()
+    }
+  }
+}
+
 /** Body of a provision of the given plan. */
 export function provisionBody(planId: string = ids.plans.sync, more: object = {}) {
   return { service_id: ids.service, plan_id: planId, organization_guid: 'org', space_guid: 'space', ...more }

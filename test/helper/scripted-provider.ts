@@ -63,10 +63,10 @@ export function gate(): { opened: Promise<void>; open: () => void } {
   return { opened, open }
 }
 
-/** Waits until the condition holds, looking often; fails after 15 s with what was waited for. */
-export async function until(what: string, condition: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + 15_000; !(await condition()); ) {
-    if (Date.now() > end) throw new Error(`waited 15 s in vain: ${what}`)
+/** Waits until the condition holds, looking often; fails after `ms` milliseconds, default 15 s, with what was waited for. */
+export async function until(what: string, condition: () => boolean | Promise<boolean>, ms = 15_000): Promise<void> {
+  for (const end = performance.now() + ms; !(await condition()); ) {
+    if (performance.now() > end) throw new Error(`waited ${ms / 1000} s in vain: ${what}`)
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
 }

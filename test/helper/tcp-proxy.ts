@@ -22,8 +22,11 @@ export interface TcpProxy {
   cut(): void
   /** While set, new connections are reset at once. */
   refuse(refusing: boolean): void
-  /** The server executes the next COMMITs, and the client does not learn of it. A count of 0 ends that. */
-  loseCommits(how: LostCommit, count?: number): void
+  /**
+   * The server executes the next COMMITs, and the client does not learn of it. A count of 0 ends that.
+   * @param skip number of COMMITs that pass before
+   */
+  loseCommits(how: LostCommit, count?: number, skip?: number): void
   /** Points new connections at another server. */
   retarget(port: number): void
   close(): Promise<void>
@@ -48,7 +51,7 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
   let target = targetPort
   let refusing = false
   let freezing = false
-  let losing: { how: LostCommit; left: number } | undefined
+  let losing: { how: LostCommit; left: number; skip: number } | undefined
   let lostCommits = 0
 
   // Half open: otherwise Node.js answers the end of one side by itself, while nothing is to pass.
@@ -75,9 +78,12 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
     }
     client.on('data', (data) => {
       if (losing !== undefined && !link.frozen && COMMIT.test(data.toString('latin1'))) {
-        link.losing = losing.how
-        losing.left -= 1
-        if (losing.left <= 0) losing = undefined
+        if (losing.skip > 0) losing.skip -= 1
+        else {
+          link.losing = losing.how
+          losing.left -= 1
+          if (losing.left <= 0) losing = undefined
+        }
       }
       pass(() => link.server.write(data))
     })
@@ -138,8 +144,8 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
     refuse(on) {
       refusing = on
     },
-    loseCommits(how, count = 1) {
-      losing = count > 0 ? { how, left: count } : undefined
+    loseCommits(how, count = 1, skip = 0) {
+      losing = count > 0 ? { how, left: count, skip } : undefined
     },
     retarget(port) {
       target = port

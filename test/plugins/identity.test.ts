@@ -13,7 +13,7 @@ async function identified(t: TestContext) {
   t.after(() => app.close())
   await app.register(errors, { answerUnknownRoutes: true })
   await app.register(identity)
-  app.get('/', async ({ osbCall: { log: _log, ...call } }) => call)
+  app.get('/', async ({ osbCall: { log: _log, receivedAt: _receivedAt, ...call } }) => call)
   app.get('/broken', async () => {
     throw new Error('broken')
   })

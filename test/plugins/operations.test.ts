@@ -9,7 +9,7 @@ import { operations } from '../../plugins/operations.ts'
 import { storage } from '../../plugins/storage.ts'
 import { validation } from '../../plugins/validation.ts'
 import { ReloadableCatalog } from '../../src/core/reloadable-catalog.ts'
-import { ids, newEncryptionKeys, provisionBody, testCatalog } from '../helper/app.ts'
+import { ids, newEncryptionKeys, provisionBody, testCall, testCatalog } from '../helper/app.ts'
 import { ScriptedProvider, until } from '../helper/scripted-provider.ts'
 import { gateFor } from '../routes/support.ts'
 
@@ -84,7 +84,7 @@ test('operations plugin: closing while an operation is being claimed does not le
     await claimed.opened
     return result
   })
-  const call = { platform: 'default', acceptsIncomplete: true, log: app.log }
+  const call = testCall({ platform: 'default', acceptsIncomplete: true })
   const outcome = await app.osbLifecycle.instances.provision(call, 'i-1', provisionBody(ids.plans.either))
   assert.equal(outcome.kind, 'accepted')
   await claiming.opened

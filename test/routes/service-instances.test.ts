@@ -271,7 +271,6 @@ for (const testStore of testStores) {
     answered(await platform.provision('i-1', provisionBody(plans.sync, { parameters: { a: 1 } }), ASYNC), 422, {
       ...concurrencyError
     })
-    answered(await platform.deprovision('i-1', deleteQuery(plans.sync, ALSO_ASYNC)), 422, concurrencyError)
     answered(await platform.bind('i-1', 'b-1'), 422, concurrencyError)
     answered(await platform.poll(i1, operation), 200)
     open()

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { backoffMs } from '../../src/core/backoff.ts'
 import type { Execution } from '../../src/core/runner.ts'
-import { backoffMs } from '../../src/runners/backoff.ts'
+import type { OperationJob } from '../../src/core/store.ts'
 import { InProcessRunner } from '../../src/runners/in-process.ts'
 import { gate, until } from '../helper/scripted-provider.ts'
 import { operationRecord } from '../stores/records.ts'
@@ -17,13 +18,13 @@ test('backoffMs: doubles from a second, is jittered by half, and ends at 30 s', 
   )
 })
 
-test('InProcessRunner: what is enqueued before the start is executed after it, once', async (t) => {
+test('InProcessRunner: a job that was sent before the start is executed after it, once', async (t) => {
   const runner = new InProcessRunner(silent)
   t.after(() => runner.stop())
   const operation = operationRecord('provision')
-  await runner.enqueue(operation)
+  await runner.enqueue(operation, undefined)
   const executed: string[] = []
-  const execute = async (operationId: string): Promise<Execution> => {
+  const execute = async ({ operationId }: OperationJob): Promise<Execution> => {
     executed.push(operationId)
     return 'done'
   }
@@ -32,10 +33,10 @@ test('InProcessRunner: what is enqueued before the start is executed after it, o
   assert.deepEqual(executed, [operation.operationId])
 })
 
-test('InProcessRunner: a held operation is looked at again soon, a failed or thrown attempt after the backoff', async (t) => {
+test('InProcessRunner: a job for later comes again soon, one that threw after the backoff', async (t) => {
   const runner = new InProcessRunner(silent)
   t.after(() => runner.stop())
-  const answers: (Execution | Error)[] = ['held', 'held', 'retry', 'done']
+  const answers: (Execution | Error)[] = ['later', 'later', new Error('the store is away'), 'done']
   const at: number[] = []
   await runner.start(async () => {
     at.push(Date.now())
@@ -43,27 +44,43 @@ test('InProcessRunner: a held operation is looked at again soon, a failed or thr
     if (answer instanceof Error) throw answer
     return answer
   }, [])
-  await runner.enqueue(operationRecord('provision'))
+  await runner.enqueue(operationRecord('provision'), undefined)
   await until('the end', () => at.length === 4)
   const [first = 0, , third = 0, last = 0] = at
-  assert.ok(third - first < last - third, `held ${third - first} ms, retry ${last - third} ms`)
-  answers.push(new Error('the store is away'), 'done')
-  await runner.enqueue(operationRecord('provision'))
-  await until('the end after a throw', () => at.length === 6)
+  assert.ok(third - first < last - third, `later ${third - first} ms, backoff ${last - third} ms`)
 })
 
-test('InProcessRunner: stop aborts what runs and waits until it has let go', async () => {
+test('InProcessRunner: ensure sends a job unless one waits, and starts a delayed one at once when asked to', async (t) => {
+  const runner = new InProcessRunner(silent)
+  t.after(() => runner.stop())
+  const executed: string[] = []
+  await runner.start(async ({ operationId }) => {
+    executed.push(operationId)
+    return 'done'
+  }, [])
+  const [missing, delayed] = [operationRecord('provision'), operationRecord('provision')]
+  await runner.enqueue(delayed, undefined, 60_000)
+  await runner.ensure(delayed)
+  await runner.ensure(missing)
+  await until('the missing job', () => executed.length === 1)
+  assert.deepEqual(executed, [missing.operationId])
+  await runner.ensure(delayed, { now: true })
+  await until('the delayed job', () => executed.length === 2)
+  assert.deepEqual(executed, [missing.operationId, delayed.operationId])
+})
+
+test('InProcessRunner: stop aborts what runs and waits until it has stopped', async () => {
   const runner = new InProcessRunner(silent)
   const letGo = gate()
   const order: string[] = []
-  await runner.start(async (_operationId, signal) => {
+  await runner.start(async (_job, signal) => {
     order.push('begun')
     await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
     order.push('aborted')
     await letGo.opened
-    return 'handed-back'
+    return 'again'
   }, [])
-  await runner.enqueue(operationRecord('provision'))
+  await runner.enqueue(operationRecord('provision'), undefined)
   await until('the begin', () => order.length === 1)
   const stopped = runner.stop().then(() => order.push('stopped'))
   await until('the abort', () => order.length === 2)

@@ -3,10 +3,11 @@ import test, { type TestContext } from 'node:test'
 import { Pool } from 'pg'
 import { Unavailable } from '../../src/core/provider.ts'
 import type { Execution } from '../../src/core/runner.ts'
+import type { OperationJob } from '../../src/core/store.ts'
 import { PgBossRunner } from '../../src/runners/pg-boss.ts'
 import { asUnavailable } from '../../src/stores/postgres/index.ts'
 import { testPostgres } from '../helper/postgres.ts'
-import { until } from '../helper/scripted-provider.ts'
+import { gate, until } from '../helper/scripted-provider.ts'
 import { operationRecord } from '../stores/records.ts'
 
 const silent = { debug() {}, info() {}, warn() {}, error() {} }
@@ -20,13 +21,13 @@ async function scene(t: TestContext) {
     await Promise.all([...runners].map((runner) => runner.stop().then(() => runner.close())))
     await pool.end()
   })
-  const runner = () => {
-    const made = new PgBossRunner({ connection: pool.options, explain: asUnavailable, log: silent })
+  const runner = (workers?: number) => {
+    const options = { connection: pool.options, explain: asUnavailable, log: silent }
+    const made = new PgBossRunner({ ...options, ...(workers === undefined ? {} : { workers }) })
     runners.add(made)
     return made
   }
-  const enqueue = async (by: PgBossRunner, end: 'COMMIT' | 'ROLLBACK') => {
-    const operation = operationRecord('provision')
+  const enqueue = async (by: PgBossRunner, end: 'COMMIT' | 'ROLLBACK', operation = operationRecord('provision')) => {
     const client = await pool.connect()
     try {
       await client.query('BEGIN')
@@ -44,7 +45,7 @@ test('PgBossRunner: a job lives and dies with the transaction that wrote it', as
   const { runner, enqueue, pool } = await scene(t)
   const executed: string[] = []
   const one = runner()
-  await one.start(async (operationId) => {
+  await one.start(async ({ operationId }) => {
     executed.push(operationId)
     return 'done'
   }, [])
@@ -56,29 +57,125 @@ test('PgBossRunner: a job lives and dies with the transaction that wrote it', as
   assert.deepEqual(rows, [{ n: 1 }])
 })
 
-test('PgBossRunner: a failed attempt comes again, on one of several runners', async (t) => {
+test('PgBossRunner: a job that could not be executed, or that is for later, comes again on one of several runners', async (t) => {
   const { runner, enqueue } = await scene(t)
-  const answers: Execution[] = ['retry', 'done']
+  const answers: (Execution | Error)[] = ['later', new Error('the store is away'), 'done']
   const executed: string[] = []
-  const execute = async (operationId: string): Promise<Execution> => {
+  const execute = async ({ operationId }: OperationJob): Promise<Execution> => {
     executed.push(operationId)
-    return answers.shift() ?? 'done'
+    const answer = answers.shift() ?? 'done'
+    if (answer instanceof Error) throw answer
+    return answer
   }
   const [one, two] = [runner(), runner()]
   await Promise.all([one.start(execute, []), two.start(execute, [])])
   const operationId = await enqueue(one, 'COMMIT')
-  await until('the second attempt', () => executed.length === 2)
-  assert.deepEqual(executed, [operationId, operationId])
+  await until('the third execution', () => executed.length === 3)
+  assert.deepEqual(executed, [operationId, operationId, operationId])
+})
+
+test('PgBossRunner: a job carries what an operation needs, and starts after its delay', async (t) => {
+  const { runner, enqueue, pool } = await scene(t)
+  const jobs: OperationJob[] = []
+  const one = runner()
+  await one.start(async (job) => {
+    jobs.push(job)
+    return 'done'
+  }, [])
+  const needs = { provider: 'example', serviceId: 's-1', planId: 'p-1' }
+  const operation = operationRecord('provision', needs)
+  await enqueue(one, 'COMMIT', operation)
+  await until('the execution', () => jobs.length === 1)
+  const { operationId, platform } = operation
+  assert.deepEqual(jobs, [{ operationId, kind: 'provision', platform, ...needs }])
+  const transaction = { executeSql: (text: string, values: unknown[]) => pool.query(text, values) }
+  await one.enqueue(operationRecord('bind'), transaction, 60_000)
+  const { rows } = await pool.query<{ seconds: number }>(
+    `SELECT round(extract(epoch FROM start_after - created_on))::int AS seconds FROM osb_jobs.job
+    WHERE name = 'operations' AND state = 'created'`
+  )
+  assert.deepEqual(rows, [{ seconds: 60 }])
+})
+
+test('PgBossRunner: ensure sends a job unless one waits, and starts a delayed one at once when asked to', async (t) => {
+  const { runner, pool } = await scene(t)
+  const executed: string[] = []
+  const one = runner()
+  await one.start(async ({ operationId }) => {
+    executed.push(operationId)
+    return 'done'
+  }, [])
+  const [missing, delayed] = [operationRecord('provision'), operationRecord('provision')]
+  await one.enqueue(delayed, { executeSql: (text: string, values: unknown[]) => pool.query(text, values) }, 60_000)
+  await one.ensure(delayed)
+  await one.ensure(missing)
+  await until('the missing job', () => executed.length === 1)
+  assert.deepEqual(executed, [missing.operationId])
+  await one.ensure(delayed, { now: true })
+  await until('the delayed job', () => executed.length === 2)
+  assert.deepEqual(executed, [missing.operationId, delayed.operationId])
+  const { rows } = await pool.query(`SELECT count(*)::int AS n FROM osb_jobs.job WHERE name = 'operations'`)
+  assert.deepEqual(rows, [{ n: 2 }])
+})
+
+test('PgBossRunner: short operations do not wait behind long ones, and one platform leaves a slot for others', async (t) => {
+  const { runner, enqueue } = await scene(t)
+  const one = runner(4)
+  const work = gate()
+  const running: string[] = []
+  const ended: string[] = []
+  await one.start(async ({ operationId, kind }) => {
+    running.push(operationId)
+    if (kind === 'provision') await work.opened
+    ended.push(operationId)
+    return 'done'
+  }, [])
+  const send = async (kind: 'provision' | 'unbind', platform: string) => {
+    const id = await enqueue(one, 'COMMIT', operationRecord(kind, { platform }))
+    one.wake()
+    return id
+  }
+  // Four slots: one is reserved for short operations, and a platform may use two of the other three for long ones.
+  const greedy: string[] = []
+  for (let index = 0; index < 6; index += 1) greedy.push(await send('provision', 'greedy'))
+  await until('two creates of the greedy platform', () => running.length === 2)
+  const other = await send('provision', 'other')
+  await until('the create of the other platform', () => running.includes(other))
+  const unbind = await send('unbind', 'greedy')
+  await until('the unbind', () => ended.includes(unbind))
+  assert.equal(running.filter((id) => greedy.includes(id)).length, 2)
+  work.open()
+  await until('everything has ended', () => ended.length === 8)
+})
+
+test('PgBossRunner: the options of a queue that an older program created are brought up to date', async (t) => {
+  const { runner, pool, forget } = await scene(t)
+  const one = runner()
+  await one.start(async () => 'done', [{ name: 'watch', every: 'minute', run: async () => {} }])
+  await one.stop()
+  await one.close()
+  forget(one)
+  await pool.query(`UPDATE osb_jobs.queue SET retry_limit = 2, notify = true, heartbeat_seconds = 60`)
+  const two = runner()
+  await two.start(async () => 'done', [{ name: 'watch', every: 'minute', run: async () => {} }])
+  const { rows } = await pool.query(
+    `SELECT name, notify, heartbeat_seconds, retry_limit > 2 AS retried FROM osb_jobs.queue
+    WHERE name IN ('operations', 'sweep-watch') ORDER BY name`
+  )
+  assert.deepEqual(rows, [
+    { name: 'operations', notify: false, heartbeat_seconds: 10, retried: true },
+    { name: 'sweep-watch', notify: true, heartbeat_seconds: 10, retried: false }
+  ])
 })
 
 test('PgBossRunner: what a stopping one hands back, another takes at once', async (t) => {
   const { runner, enqueue, forget } = await scene(t)
   const [one, two] = [runner(), runner()]
   const began: string[] = []
-  await one.start(async (_operationId, signal) => {
+  await one.start(async (_job, signal) => {
     began.push('one')
     await new Promise((resolve) => signal.addEventListener('abort', resolve, { once: true }))
-    return 'handed-back'
+    return 'again'
   }, [])
   await enqueue(one, 'COMMIT')
   await until('the first attempt', () => began.length === 1)
@@ -96,28 +193,28 @@ test('PgBossRunner: what a stopping one hands back, another takes at once', asyn
   forget(one)
 })
 
-test('PgBossRunner: what a woken one was given it executes at once, and nobody is notified', async (t) => {
+test('PgBossRunner: a woken runner executes its jobs at once, without NOTIFY', async (t) => {
   const { runner, enqueue, pool } = await scene(t)
   const executed: string[] = []
-  const gate = Promise.withResolvers<void>()
+  const blocked = gate()
   const one = runner()
-  await one.start(async (operationId) => {
+  await one.start(async ({ operationId }) => {
     executed.push(operationId)
-    if (executed.length <= 7) await gate.promise
+    if (executed.length <= 5) await blocked.opened
     return 'done'
   }, [])
   const given: string[] = []
   const began = Date.now()
-  // Seven of the eight workers have more to do than this test lasts.
+  // Five of the six general workers have more to do than this test lasts.
   for (let index = 0; index < 20; index += 1) {
-    given.push(await enqueue(one, 'COMMIT'))
+    given.push(await enqueue(one, 'COMMIT', operationRecord('provision', { platform: `p-${index}` })))
     one.wake()
     await until(`the execution of ${index}`, () => executed.length === index + 1)
   }
   // One look a second would take longer for half of them
   assert.ok(Date.now() - began < 8_000, `it took ${Date.now() - began} ms`)
   assert.deepEqual(executed, given)
-  gate.resolve()
+  blocked.open()
   const { rows } = await pool.query('SELECT name FROM osb_jobs.queue WHERE notify')
   assert.deepEqual(rows, [])
 })

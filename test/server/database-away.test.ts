@@ -100,7 +100,8 @@ test('osb serve: its database stopped under load, it answers 503 and recovers; n
   assert.equal((await call('GET', '/readyz')).status, 200)
   // A create that was answered 503 may still be being undone when its client tries again.
   const beingUndone = ({ status, body }: Answer) => status === 422 && body.error === 'ConcurrencyError'
-  const others = answers.filter((answer) => ![200, 201, 503].includes(answer.status) && !beingUndone(answer))
+  // On a busy machine a real database may take longer than a request: 504.
+  const others = answers.filter((answer) => ![200, 201, 503, 504].includes(answer.status) && !beingUndone(answer))
   assert.deepEqual(
     others.map(({ status, body }) => ({ status, body })),
     []

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type {
@@ -5,6 +6,7 @@ import type {
   InstanceRecord,
   OperationKind,
   OperationRecord,
+  OperationStart,
   Start,
   Store
 } from '../../src/core/store.ts'
@@ -48,25 +50,23 @@ export function bindingRecord(fields: Partial<BindingRecord> = {}): BindingRecor
   }
 }
 
-/** An asynchronous operation; one on a binding when the kind is. */
-export function operationRecord(kind: OperationKind, fields: Partial<OperationRecord> = {}): OperationRecord {
+/** A new asynchronous operation; on a binding if its kind is. */
+export function operationRecord(kind: OperationKind, fields: Partial<OperationStart> = {}): OperationStart {
   return {
     operationId: randomUUID(),
     kind,
     platform: 'cf',
     instanceId: 'i-1',
     ...(kind === 'bind' || kind === 'unbind' ? { bindingId: 'b-1' } : {}),
-    state: 'in progress',
     async: true,
     internal: false,
-    attempt: 0,
-    deadline: new Date('2099-01-01T00:00:00Z'),
-    createdAt: new Date('2026-01-02T03:04:05.678Z'),
+    claimed: false,
+    maximumMs: 3_600_000,
     ...fields
   }
 }
 
-export function provisionStart(fields: Partial<OperationRecord> = {}, record: Partial<InstanceRecord> = {}): Start {
+export function provisionStart(fields: Partial<OperationStart> = {}, record: Partial<InstanceRecord> = {}): Start {
   const operation = operationRecord('provision', fields)
   return { operation, insertInstance: instanceRecord({ instanceId: operation.instanceId, ...record }) }
 }
@@ -75,9 +75,25 @@ export function bindStart(bindingId: string, record: Partial<BindingRecord> = {}
   return { operation: operationRecord('bind', { bindingId }), insertBinding: bindingRecord({ bindingId, ...record }) }
 }
 
+/** The fields of a stored operation that its start determines; the rest of the record is the store's. */
+export function startedFields(record: OperationRecord | undefined): Omit<OperationStart, 'maximumMs' | 'claimed'> {
+  assert.ok(record !== undefined)
+  const { state, attempt, createdAt, deadline, startedAt, leaseUntil, ...fields } = record
+  assert.equal(state, 'in progress')
+  assert.ok(createdAt instanceof Date && deadline >= createdAt)
+  assert.equal(startedAt !== undefined, attempt > 0)
+  assert.equal(leaseUntil !== undefined, attempt > 0)
+  return fields
+}
+
+/** The same fields of the start itself. */
+export function fieldsOf({ maximumMs: _, claimed: __, ...fields }: OperationStart) {
+  return fields
+}
+
 /** A synchronous operation, as a request starts it: claimed from the beginning. */
-export function synchronous(operation: OperationRecord): OperationRecord {
-  return { ...operation, async: false, attempt: 1, startedAt: new Date(), leaseUntil: new Date(Date.now() + 9_000) }
+export function synchronous(operation: OperationStart): OperationStart {
+  return { ...operation, async: false, claimed: true }
 }
 
 /** Waits until `check` answers something other than `undefined` or `false`. */

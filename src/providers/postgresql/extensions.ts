@@ -81,7 +81,7 @@ async function availableIn(maintenance: Session, wanted: readonly string[]): Pro
   )
 }
 
-/** Functions, types and tables of the tenant's that have a name of the extension's. */
+/** SQLSTATEs of functions, types and tables of the tenant whose names the extension needs. */
 const IN_THE_WAY = ['42723', '42710', '42P07']
 
 async function create(tenant: Session, extension: string, owner: string | undefined): Promise<void> {
@@ -93,6 +93,12 @@ async function create(tenant: Session, extension: string, owner: string | undefi
     const code = codeOf(error) ?? ''
     if (code === '42501') {
       throw new Rejected(400, `The extension "${extension}" needs more rights than the broker has on the server.`)
+    }
+    if (code === '3F000') {
+      throw new Rejected(
+        422,
+        `The extension "${extension}" cannot be installed, because the database has no schema "public". Create it again.`
+      )
     }
     if (!IN_THE_WAY.includes(code)) throw error
     throw new Rejected(422, `The extension "${extension}" has names that objects in the database have already.`)

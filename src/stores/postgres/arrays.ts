@@ -6,18 +6,11 @@ const TYPES: Readonly<Record<string, string>> = {
   parameters: 'jsonb',
   metadata: 'jsonb',
   target: 'jsonb',
-  failure: 'jsonb',
   originating_identity: 'jsonb',
   async: 'boolean',
   internal: 'boolean',
-  instance_usable: 'boolean',
-  update_repeatable: 'boolean',
-  attempt: 'integer',
   created_at: 'timestamptz',
-  updated_at: 'timestamptz',
-  deadline: 'timestamptz',
-  started_at: 'timestamptz',
-  finished_at: 'timestamptz'
+  updated_at: 'timestamptz'
 }
 
 /** Rows as one array for each column, which is what `unnest` makes rows of again: one statement for any number of them. */

@@ -19,8 +19,9 @@ const UNFINISHED = "coalesce(operation.state, '') = 'in progress'"
 const READY = JSON.stringify({ status: 'ready' })
 
 /** A provision that succeeded, and whose provider has nothing to keep. */
-export function isPlainFinish({ state, instance, binding, failure }: Finish): boolean {
-  return state === 'succeeded' && binding === undefined && failure === undefined && JSON.stringify(instance) === READY
+export function isPlainFinish({ state, instance, binding, failure, undo }: Finish): boolean {
+  const plain = binding === undefined && failure === undefined && undo === undefined
+  return state === 'succeeded' && plain && JSON.stringify(instance) === READY
 }
 
 /**
@@ -50,7 +51,7 @@ async function end({ pool, tables }: StoreContext, ends: readonly PlainFinish[])
       FOR NO KEY UPDATE OF operation, instance SKIP LOCKED
     ), ended AS (
       UPDATE ${tables.operations} SET state = 'succeeded', description = told, failure = NULL, instance_usable = NULL,
-        update_repeatable = NULL, lease_until = NULL, finished_at = clock_timestamp()
+        update_repeatable = NULL, lease_until = NULL, claimed_by = NULL, finished_at = clock_timestamp()
       FROM mine WHERE operation_id = of_operation
       RETURNING ${auditedColumns}
     ), audited AS (${auditOf(tables, 'ended', 'o.state')}

@@ -1,16 +1,25 @@
-import type { Claim, Finish, InstancePatch } from '../../core/store.ts'
+import type { Claim, Finish, InstancePatch, UndoStart } from '../../core/store.ts'
 import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
-import { bindingColumns, instanceColumns, json, type OperationRow, undeliveredColumns } from './rows.ts'
+import { bindingColumns, instanceColumns, json, type OperationRow } from './rows.ts'
+import { insertOperation } from './start.ts'
 import { updateRow } from './statements.ts'
-import { inTransaction, type Sql } from './transactions.ts'
+import { inTransaction, type Sql, type SqlTransaction } from './transactions.ts'
+
+/** The resource that an operation is about. */
+interface Subject {
+  readonly instanceId: string
+  readonly bindingId: string | null
+}
 
 /** {@link Store.finish}. */
 export async function finishOperation(context: StoreContext, claim: Claim, finish: Finish): Promise<boolean> {
   return inTransaction(context.pool, async (sql) => {
-    const ended = await endOperation(context, sql, { claim, finish })
-    if (ended === undefined) return false
-    const { instance_id: instanceId, binding_id: bindingId } = ended
+    const subject = await endOperation(context, sql, { claim, finish })
+    if (subject === undefined) return false
+    const removed = finish.undo !== undefined && (await undo(context, sql, { subject, undo: finish.undo }))
+    if (removed) return true
+    const { instanceId, bindingId } = subject
     if (finish.instance !== undefined) await applyToInstance(context, sql, { instanceId, change: finish.instance })
     if (bindingId !== null) await applyToBinding(context, sql, { instanceId, bindingId, finish })
     return true
@@ -21,11 +30,11 @@ async function endOperation(
   { tables }: StoreContext,
   sql: Sql,
   { claim, finish }: { claim: Claim; finish: Finish }
-): Promise<Pick<OperationRow, 'instance_id' | 'binding_id'> | undefined> {
+): Promise<Subject | undefined> {
   const [ended] = await sql.query<Pick<OperationRow, 'instance_id' | 'binding_id'>>(
     `WITH ended AS (
       UPDATE ${tables.operations} SET state = $3, description = $4, failure = $5, instance_usable = $6,
-        update_repeatable = $7, lease_until = NULL, finished_at = clock_timestamp()
+        update_repeatable = $7, lease_until = NULL, claimed_by = NULL, finished_at = clock_timestamp()
       WHERE operation_id = $1 AND attempt = $2 AND state = 'in progress'
       RETURNING ${auditedColumns}
     ), audited AS (${auditOf(tables, 'ended', 'o.state')})
@@ -40,44 +49,85 @@ async function endOperation(
       finish.updateRepeatable
     ]
   )
-  return ended
+  return ended && { instanceId: ended.instance_id, bindingId: ended.binding_id }
+}
+
+/**
+ * Starts the operation that undoes the ended one; or removes the resource when nothing was made of it.
+ * @returns whether it removed the resource
+ */
+async function undo(
+  context: StoreContext,
+  sql: SqlTransaction,
+  { subject, undo: { operation, enqueue } }: { subject: Subject; undo: UndoStart }
+): Promise<boolean> {
+  if (operation.kind !== 'update' && !(await hasState(context, sql, subject))) {
+    await removeResource(context, sql, subject)
+    return true
+  }
+  await insertOperation(context, sql, operation)
+  await enqueue(operation, sql)
+  return false
+}
+
+/** Whether the provider saved a state, which it does before it makes anything. */
+async function hasState({ tables }: StoreContext, sql: Sql, { instanceId, bindingId }: Subject): Promise<boolean> {
+  const rows =
+    bindingId === null
+      ? await sql.query(`SELECT FROM ${tables.instances} WHERE instance_id = $1 AND state IS NOT NULL FOR UPDATE`, [
+          instanceId
+        ])
+      : await sql.query(
+          `SELECT FROM ${tables.bindings} WHERE instance_id = $1 AND binding_id = $2 AND state IS NOT NULL FOR UPDATE`,
+          [instanceId, bindingId]
+        )
+  return rows.length > 0
+}
+
+async function removeResource({ tables }: StoreContext, sql: Sql, { instanceId, bindingId }: Subject): Promise<void> {
+  if (bindingId === null) await sql.query(`DELETE FROM ${tables.instances} WHERE instance_id = $1`, [instanceId])
+  else {
+    await sql.query(`DELETE FROM ${tables.bindings} WHERE instance_id = $1 AND binding_id = $2`, [
+      instanceId,
+      bindingId
+    ])
+  }
 }
 
 async function applyToInstance(
-  { tables, sealer }: StoreContext,
+  context: StoreContext,
   sql: Sql,
   { instanceId, change }: { instanceId: string; change: InstancePatch | 'remove' }
 ): Promise<void> {
-  if (change === 'remove') {
-    await sql.query(`DELETE FROM ${tables.instances} WHERE instance_id = $1`, [instanceId])
-    return
-  }
+  if (change === 'remove') return removeResource(context, sql, { instanceId, bindingId: null })
+  const { tables, sealer } = context
   const columns = await instanceColumns(instanceId, change, sealer)
   const { text, values } = updateRow(tables.instances, { instance_id: instanceId }, columns)
   await sql.query(text, values)
 }
 
 async function applyToBinding(
-  { tables, sealer }: StoreContext,
+  context: StoreContext,
   sql: Sql,
   target: { instanceId: string; bindingId: string; finish: Finish }
 ): Promise<void> {
   const { instanceId, bindingId, finish } = target
   const { binding: change, undelivered } = finish
   if (change === undefined) return
-  if (change === 'remove') {
-    await sql.query(`DELETE FROM ${tables.bindings} WHERE instance_id = $1 AND binding_id = $2`, [
-      instanceId,
-      bindingId
-    ])
-    return
-  }
   const ids = { instanceId, bindingId }
-  const columns = {
-    ...(await bindingColumns(ids, change, sealer)),
-    ...(undelivered === undefined ? {} : await undeliveredColumns(ids, undelivered, sealer))
+  if (change === 'remove') return removeResource(context, sql, ids)
+  const { tables, sealer } = context
+  const columns = await bindingColumns(ids, change, sealer)
+  const fromNow: Record<string, number> = {}
+  if (undelivered !== undefined) {
+    columns.undelivered = await sealer.seal(undelivered.credentials, { column: 'binding.undelivered', ...ids })
+    fromNow.undelivered_until = undelivered.forMs
   }
-  const key = { instance_id: instanceId, binding_id: bindingId }
-  const { text, values } = updateRow(tables.bindings, key, columns)
+  const { text, values } = updateRow(
+    tables.bindings,
+    { instance_id: instanceId, binding_id: bindingId },
+    columns,
+    fromNow
+  )
   await sql.query(text, values)
 }

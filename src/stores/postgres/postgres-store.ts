@@ -3,6 +3,7 @@ import type { JsonObject } from '../../../schemas/common.ts'
 import type { Census } from '../../core/census.ts'
 import { type TaskLog, Unavailable } from '../../core/provider.ts'
 import {
+  type Abandoned,
   type AuditTrail,
   type BindingRecord,
   type Claim,
@@ -14,6 +15,8 @@ import {
   LEASE_MS,
   type OperationRecord,
   type OwnResource,
+  type Renewal,
+  type Resumption,
   type Start,
   type StartResult,
   type Store,
@@ -26,14 +29,8 @@ import { isPlainCreate } from './create-many.ts'
 import { finishOperation } from './finish.ts'
 import { isPlainFinish } from './finish-many.ts'
 import { HaltListener } from './halt-listener.ts'
-import {
-  type BindingRow,
-  bindingColumnNames,
-  bindingFrom,
-  type OperationRow,
-  operationColumnNames,
-  operationFrom
-} from './rows.ts'
+import * as reads from './reads.ts'
+import { type OperationRow, operationColumnNames, operationFrom } from './rows.ts'
 import { tablesOf } from './schema.ts'
 import { missingKids } from './sealed-texts.ts'
 import type { Sealer } from './sealing.ts'
@@ -89,39 +86,28 @@ export class PostgresStore implements Store {
     return this.#batches.instance(instanceId)
   }
 
-  async getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined> {
-    const { pool, tables, sealer } = this.#context
-    const [row] = await read<BindingRow>(
-      pool,
-      `SELECT ${bindingColumnNames} FROM ${tables.bindings} WHERE instance_id = $1 AND binding_id = $2`,
-      [instanceId, bindingId]
-    )
-    return row === undefined ? undefined : bindingFrom(row, sealer)
+  getBinding(instanceId: string, bindingId: string): Promise<BindingRecord | undefined> {
+    return reads.binding(this.#context, instanceId, bindingId)
   }
 
-  async listBindings(instanceId: string): Promise<BindingRecord[]> {
-    const { pool, tables, sealer } = this.#context
-    const rows = await read<BindingRow>(
-      pool,
-      `SELECT ${bindingColumnNames} FROM ${tables.bindings} WHERE instance_id = $1 ORDER BY seq`,
-      [instanceId]
-    )
-    return Promise.all(rows.map((row) => bindingFrom(row, sealer)))
+  listBindings(instanceId: string): Promise<BindingRecord[]> {
+    return reads.bindings(this.#context, instanceId)
   }
 
   getOperation(operationId: string): Promise<OperationRecord | undefined> {
     return this.#batches.operation(operationId)
   }
 
-  unfinishedOperation(instanceId: string, bindingId = ''): Promise<OperationRecord | undefined> {
-    const condition = `instance_id = $1 AND coalesce(binding_id, '') = $2 AND state = 'in progress'`
-    return this.#oneOperation(condition, [instanceId, bindingId])
+  unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined> {
+    return reads.unfinishedOperation(this.#context, instanceId, bindingId)
   }
 
-  latestOperation({ platform, instanceId, bindingId = '' }: OwnResource): Promise<OperationRecord | undefined> {
-    const condition = `instance_id = $1 AND coalesce(binding_id, '') = $2 AND NOT internal AND platform = $3
-      ORDER BY seq DESC LIMIT 1`
-    return this.#oneOperation(condition, [instanceId, bindingId, platform])
+  unfinishedOperations(instanceId: string): Promise<OperationRecord[]> {
+    return reads.unfinishedOperations(this.#context, instanceId)
+  }
+
+  latestOperation(of: OwnResource): Promise<OperationRecord | undefined> {
+    return reads.latestOperation(this.#context, of)
   }
 
   async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
@@ -143,11 +129,11 @@ export class PostgresStore implements Store {
     return result === 'alone' ? startOperation(this.#context, start, enqueue) : result
   }
 
-  claim(operationId: string): Promise<ClaimResult> {
-    return work.claimOperation(this.#context, operationId)
+  claim(operationId: string, key?: string): Promise<ClaimResult> {
+    return work.claimOperation(this.#context, operationId, key)
   }
 
-  keepAlive(claim: Claim): Promise<boolean> {
+  keepAlive(claim: Claim): Promise<Renewal> {
     return work.keepAlive(this.#context, claim)
   }
 
@@ -168,23 +154,16 @@ export class PostgresStore implements Store {
     return result === 'alone' ? finishOperation(this.#context, claim, finish) : result
   }
 
-  release(claim: Claim, retry?: { description: string }): Promise<void> {
-    return work.release(this.#context, claim, retry)
+  release(claim: Claim, resumption?: Resumption): Promise<void> {
+    return work.release(this.#context, claim, resumption)
   }
 
-  makeAsync(claim: Claim, deadline: Date, enqueue: Enqueue): Promise<boolean> {
-    return work.makeAsync(this.#context, claim, { deadline, enqueue })
+  makeAsync(claim: Claim, maximumMs: number, enqueue: Enqueue): Promise<boolean> {
+    return work.makeAsync(this.#context, claim, { maximumMs, enqueue })
   }
 
-  async recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]> {
-    const { pool, tables } = this.#context
-    const rows = await read<OperationRow>(
-      pool,
-      `SELECT ${operationColumnNames} FROM ${tables.operations}
-      WHERE instance_id = $1 AND NOT internal AND platform = $2 ORDER BY seq DESC LIMIT $3`,
-      [instanceId, platform, limit]
-    )
-    return rows.map(operationFrom)
+  recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]> {
+    return reads.recentOperations(this.#context, { platform, instanceId, limit })
   }
 
   deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
@@ -203,27 +182,32 @@ export class PostgresStore implements Store {
     return listResources(this.#context, provider)
   }
 
-  async abandoned(): Promise<OperationRecord[]> {
+  async abandoned(): Promise<Abandoned[]> {
     const { pool, tables } = this.#context
-    const rows = await read<OperationRow>(
+    const rows = await read<OperationRow & { expired: boolean }>(
       pool,
-      `SELECT ${operationColumnNames} FROM ${tables.operations}
+      `SELECT ${operationColumnNames}, deadline <= clock_timestamp() AS expired FROM ${tables.operations}
       WHERE state = 'in progress' AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`
     )
-    return rows.map(operationFrom)
+    return rows.map((row) => ({ operation: operationFrom(row), expired: row.expired }))
   }
 
-  async forgetOperations(before: Date): Promise<number> {
+  idle(idleMs: number, after?: string): Promise<OperationRecord[]> {
+    return reads.idleOperations(this.#context, idleMs, after)
+  }
+
+  async forgetOperations(olderThanMs: number): Promise<number> {
     const { pool, tables } = this.#context
     let forgotten = 0
     while (true) {
       const rows = await inTransaction(pool, (sql) =>
         sql.query(
           `DELETE FROM ${tables.operations} WHERE operation_id IN (
-            SELECT operation_id FROM ${tables.operations} WHERE finished_at < $1 LIMIT ${FORGET_BATCH}
+            SELECT operation_id FROM ${tables.operations}
+            WHERE finished_at < clock_timestamp() - $1 * interval '1 millisecond' LIMIT ${FORGET_BATCH}
             FOR UPDATE SKIP LOCKED
           ) RETURNING operation_id`,
-          [before]
+          [olderThanMs]
         )
       )
       forgotten += rows.length
@@ -266,15 +250,5 @@ export class PostgresStore implements Store {
   /** Stops listening. The pool is the caller's to end. */
   close(): Promise<void> {
     return this.#halts.close()
-  }
-
-  async #oneOperation(condition: string, values: unknown[]): Promise<OperationRecord | undefined> {
-    const { pool, tables } = this.#context
-    const [row] = await read<OperationRow>(
-      pool,
-      `SELECT ${operationColumnNames} FROM ${tables.operations} WHERE ${condition}`,
-      values
-    )
-    return row === undefined ? undefined : operationFrom(row)
   }
 }

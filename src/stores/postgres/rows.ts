@@ -1,6 +1,5 @@
 import type { JsonObject } from '../../../schemas/common.ts'
-import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord } from '../../core/store.ts'
-import type { Undelivered } from '../../core/undelivered.ts'
+import type { BindingRecord, InstancePatch, InstanceRecord, OperationRecord, OperationStart } from '../../core/store.ts'
 import type { Sealer } from './sealing.ts'
 
 /** Values by column. */
@@ -88,13 +87,15 @@ export interface BindingRow {
   state: string | null
   undelivered_until: Date | null
   expires_at: Date | null
+  expired: boolean | null
   revoked_at: Date | null
   created_at: Date
   updated_at: Date
 }
 
 export const bindingColumnNames = `instance_id, binding_id, platform, service_id, plan_id, app_guid, route, context,
-  parameters, predecessor_binding_id, status, reply, state, undelivered_until, expires_at, revoked_at, created_at, updated_at`
+  parameters, predecessor_binding_id, status, reply, state, undelivered_until, expires_at,
+  expires_at <= clock_timestamp() AS expired, revoked_at, created_at, updated_at`
 
 export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<BindingRecord> {
   const ids = { instanceId: row.instance_id, bindingId: row.binding_id }
@@ -115,6 +116,7 @@ export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<Bind
     ...optional('state', state),
     ...optional('undeliveredUntil', row.undelivered_until),
     ...optional('expiresAt', row.expires_at),
+    ...(row.expired === true ? { expired: true } : {}),
     ...optional('revokedAt', row.revoked_at),
     createdAt: row.created_at,
     updatedAt: row.updated_at
@@ -146,22 +148,15 @@ export async function bindingColumns(
   })
 }
 
-/** The columns of credentials that wait for the first fetch. */
-export async function undeliveredColumns(
-  ids: { instanceId: string; bindingId: string },
-  { credentials, until }: Undelivered,
-  sealer: Sealer
-): Promise<Columns> {
-  const undelivered = await sealer.seal(credentials, { column: 'binding.undelivered', ...ids })
-  return { undelivered, undelivered_until: until }
-}
-
 export interface OperationRow {
   operation_id: string
   kind: OperationRecord['kind']
   platform: string
   instance_id: string
   binding_id: string | null
+  provider: string | null
+  service_id: string | null
+  plan_id: string | null
   state: OperationRecord['state']
   async: boolean
   internal: boolean
@@ -182,8 +177,8 @@ export interface OperationRow {
   finished_at: Date | null
 }
 
-export const operationColumnNames = `operation_id, kind, platform, instance_id, binding_id, state, async, internal, target,
-  description, failure, instance_usable, update_repeatable, attempt, lease_until, halts, deadline,
+export const operationColumnNames = `operation_id, kind, platform, instance_id, binding_id, provider, service_id, plan_id,
+  state, async, internal, target, description, failure, instance_usable, update_repeatable, attempt, lease_until, halts, deadline,
   originating_identity, request_identity, trace_context, created_at, started_at, finished_at`
 
 export function operationFrom(row: OperationRow): OperationRecord {
@@ -193,6 +188,9 @@ export function operationFrom(row: OperationRow): OperationRecord {
     platform: row.platform,
     instanceId: row.instance_id,
     ...optional('bindingId', row.binding_id),
+    ...optional('provider', row.provider),
+    ...optional('serviceId', row.service_id),
+    ...optional('planId', row.plan_id),
     state: row.state,
     async: row.async,
     internal: row.internal,
@@ -214,31 +212,24 @@ export function operationFrom(row: OperationRow): OperationRecord {
   }
 }
 
-/** The columns of a new operation, but for the lease: its time is the server's to tell. */
-export function operationColumns(operation: OperationRecord): Columns {
+/** The columns of a new operation that the caller knows; the server adds state, attempt and times. */
+export function operationColumns(operation: OperationStart): Columns {
   return present({
     operation_id: operation.operationId,
     kind: operation.kind,
     platform: operation.platform,
     instance_id: operation.instanceId,
     binding_id: operation.bindingId,
-    state: operation.state,
+    provider: operation.provider,
+    service_id: operation.serviceId,
+    plan_id: operation.planId,
     async: operation.async,
     internal: operation.internal,
     target: json(operation.target),
-    description: operation.description,
-    failure: json(operation.failure),
-    instance_usable: operation.instanceUsable,
-    update_repeatable: operation.updateRepeatable,
-    attempt: operation.attempt,
     halts: operation.halts,
-    deadline: operation.deadline,
     originating_identity: json(operation.originatingIdentity),
     request_identity: operation.requestIdentity,
-    trace_context: operation.traceContext,
-    created_at: operation.createdAt,
-    started_at: operation.startedAt,
-    finished_at: operation.finishedAt
+    trace_context: operation.traceContext
   })
 }
 

@@ -1,16 +1,11 @@
-import type { Enqueue, OperationRecord, Start, StartResult } from '../../core/store.ts'
+import type { Enqueue, OperationStart, Start, StartResult } from '../../core/store.ts'
 import { admit, HALTED, type Situation } from '../admission.ts'
 import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
+import { idLock } from './id-locks.ts'
+import { insertOperations } from './insert-operations.ts'
 import { countForQuota } from './quota.ts'
-import {
-  bindingColumns,
-  instanceColumns,
-  type OperationRow,
-  operationColumnNames,
-  operationColumns,
-  operationFrom
-} from './rows.ts'
+import { bindingColumns, instanceColumns, type OperationRow } from './rows.ts'
 import type { Tables } from './schema.ts'
 import { insertInto, type Statement, updateRow } from './statements.ts'
 import { inTransaction, type Sql } from './transactions.ts'
@@ -26,7 +21,8 @@ export async function startOperation(context: StoreContext, start: Start, enqueu
       for (const { text, values } of inserts) await sql.query(text, values)
       if (start.operation.halts !== undefined) await halt(context.tables, sql, start.operation)
       else if (start.retryCreate === true) await setStatus(context.tables, sql, start.operation, 'creating')
-      await enqueue(await insertOperation(context, sql, start.operation), sql)
+      await insertOperation(context, sql, start.operation)
+      await enqueue(start.operation, sql)
       return 'started'
     })
   } catch (error) {
@@ -58,9 +54,17 @@ async function resourceInserts({ tables, sealer }: StoreContext, start: Start): 
  * halt and the end of the create could wait for each other. Operations on an instance lock its row alone, those on its
  * bindings share it: so they see each other without excluding bindings from one another.
  */
-async function lockSituation(tables: Tables, sql: Sql, { operation, quota }: Start): Promise<Situation> {
+async function lockSituation(
+  tables: Tables,
+  sql: Sql,
+  { operation, insertInstance, quota }: Start
+): Promise<Situation> {
   const { platform, instanceId, bindingId, halts } = operation
-  // First of all: whoever waited has to see what was started meanwhile, the very same start among it.
+  // The id comes first, so that nobody holds the lock of a quota while it waits for an id.
+  if (insertInstance !== undefined) {
+    await sql.query('SELECT pg_advisory_xact_lock(hashtextextended($1, 0))', [idLock(tables, instanceId)])
+  }
+  // Before every other read, because a start that waited must see what was started meanwhile, its own twin included.
   const counted = quota && (await countForQuota(tables, sql, { platform, ...quota }))
   if (halts !== undefined) {
     await sql.query(`SELECT FROM ${tables.operations} WHERE operation_id = $1 FOR UPDATE`, [halts])
@@ -93,21 +97,24 @@ async function lockSituation(tables: Tables, sql: Sql, { operation, quota }: Sta
   }
 }
 
-/** Ends the create, keeps its lease (the delete waits for it) and tells its worker when this is committed. */
-async function halt(tables: Tables, sql: Sql, operation: OperationRecord): Promise<void> {
-  await sql.query(
+/**
+ * Ends the create or update and notifies its worker at the commit. The lease stays, because the delete waits for the worker.
+ * A create leaves a `failed` resource behind, an update leaves it `ready`.
+ */
+async function halt(tables: Tables, sql: Sql, operation: OperationStart): Promise<void> {
+  const [halted] = await sql.query<Pick<OperationRow, 'kind'>>(
     `WITH halted AS (
       UPDATE ${tables.operations} SET state = 'failed', description = $2, finished_at = clock_timestamp()
       WHERE operation_id = $1
       RETURNING ${auditedColumns}
     ), told AS (SELECT pg_notify($3, operation_id) FROM halted), audited AS (${auditOf(tables, 'halted', "'halted'")})
-    SELECT FROM told`,
+    SELECT kind FROM halted, told`,
     [operation.halts, HALTED, tables.haltChannel]
   )
-  await setStatus(tables, sql, operation, 'failed')
+  if (halted?.kind !== 'update') await setStatus(tables, sql, operation, 'failed')
 }
 
-async function setStatus(tables: Tables, sql: Sql, operation: OperationRecord, status: string): Promise<void> {
+async function setStatus(tables: Tables, sql: Sql, operation: OperationStart, status: string): Promise<void> {
   const { instanceId, bindingId } = operation
   const { text, values } =
     bindingId === undefined
@@ -116,26 +123,14 @@ async function setStatus(tables: Tables, sql: Sql, operation: OperationRecord, s
   await sql.query(text, values)
 }
 
-async function insertOperation(
-  { tables, leaseMs }: StoreContext,
+/** Inserts an operation with its audit event. */
+export async function insertOperation(
+  { tables, leaseMs }: Pick<StoreContext, 'tables' | 'leaseMs'>,
   sql: Sql,
-  operation: OperationRecord
-): Promise<OperationRecord> {
-  const { text, values } = insertInto(tables.operations, operationColumns(operation))
-  const [row] = await sql.query<OperationRow>(
-    `WITH written AS (${text} RETURNING ${operationColumnNames}),
-      audited AS (${auditOf(tables, 'written', "'started'")})
-    SELECT ${operationColumnNames} FROM written`,
-    values
-  )
-  if (row === undefined) throw new Error(`Operation ${operation.operationId} was not written.`)
-  if (operation.leaseUntil === undefined) return operationFrom(row)
-  const [leased] = await sql.query<OperationRow>(
-    `UPDATE ${tables.operations} SET lease_until = clock_timestamp() + $2 * interval '1 millisecond'
-    WHERE operation_id = $1 RETURNING ${operationColumnNames}`,
-    [operation.operationId, leaseMs]
-  )
-  return operationFrom(leased ?? row)
+  operation: OperationStart
+): Promise<void> {
+  const { text, values } = insertOperations(tables, [operation], { from: 1, leaseMs })
+  await sql.query(`WITH written AS (${text}) ${auditOf(tables, 'written', "'started'")}`, values)
 }
 
 /**

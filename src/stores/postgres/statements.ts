@@ -15,12 +15,23 @@ export function insertInto(table: string, columns: Columns): Statement {
   }
 }
 
-/** `UPDATE` of the row with this key; `updated_at` is the time of the server unless it is given. */
-export function updateRow(table: string, key: Columns, columns: Columns): Statement {
+/**
+ * `UPDATE` of the row with this key; `updated_at` is the time of the server unless it is given.
+ * @param fromNow columns that become a time so many milliseconds from now, on the clock of the server
+ */
+export function updateRow(
+  table: string,
+  key: Columns,
+  columns: Columns,
+  fromNow: Readonly<Record<string, number>> = {}
+): Statement {
   const values: unknown[] = []
   const equal = ([name, value]: [string, unknown]) => `${name} = $${values.push(value)}`
   const changes = Object.entries(columns).map(equal)
   if (!('updated_at' in columns)) changes.push('updated_at = clock_timestamp()')
+  for (const [name, ms] of Object.entries(fromNow)) {
+    changes.push(`${name} = clock_timestamp() + $${values.push(ms)} * interval '1 millisecond'`)
+  }
   const where = Object.entries(key).map(equal)
   return { text: `UPDATE ${table} SET ${changes.join(', ')} WHERE ${where.join(' AND ')}`, values }
 }

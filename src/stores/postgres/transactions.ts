@@ -1,5 +1,5 @@
 import type { Pool, QueryResultRow } from 'pg'
-import { Unavailable } from '../../core/provider.ts'
+import { OutcomeUnknown, Unavailable } from '../../core/provider.ts'
 import { localSettings, type SessionBounds } from '../../postgres/index.ts'
 import { inCallSpan } from '../../telemetry/index.ts'
 import { type Checkout, connect, toError, withClient } from './checkout.ts'
@@ -82,9 +82,18 @@ export async function inTransaction<T>(
   work: (sql: SqlTransaction) => Promise<T>,
   { lockMs = stateBounds.lockMs }: { lockMs?: number } = {}
 ): Promise<T> {
+  let committing = false
   return inCallSpan('store transaction', SPAN_ATTRIBUTES, () =>
-    withClient(pool, (checkout) => transact(checkout, beginWriting(checkout, lockMs), () => work(sqlOf(checkout))))
-  )
+    withClient(pool, (checkout) =>
+      transact(checkout, beginWriting(checkout, lockMs), async () => {
+        const result = await work(sqlOf(checkout))
+        committing = true
+        return result
+      })
+    )
+  ).catch((error: unknown) => {
+    throw committing && error instanceof Unavailable ? new OutcomeUnknown(error.message, { cause: error.cause }) : error
+  })
 }
 
 function beginWriting({ bounded }: Checkout, lockMs: number): string {

@@ -1,63 +1,78 @@
 import type { JsonObject } from '../../../schemas/common.ts'
 import { StaleAttempt } from '../../core/provider.ts'
-import type { Claim, ClaimResult, Enqueue } from '../../core/store.ts'
+import type { Claim, ClaimResult, Enqueue, Renewal, Resumption } from '../../core/store.ts'
 import { auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { bindingColumns, instanceColumns, type OperationRow, operationColumnNames, operationFrom } from './rows.ts'
 import { updateRow } from './statements.ts'
 import { inTransaction, type Sql } from './transactions.ts'
 
-/** Locks the operation for a write of its newest claim; `$1` is its id and `$2` the attempt. */
+/** Condition of a write of the newest claim; `$1` is the operation's id and `$2` the attempt. */
 const FENCE = `operation_id = $1 AND attempt = $2 AND state = 'in progress'`
 
+const LEASE = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
+
+type ClaimedRow = OperationRow & { readonly remaining_ms: string; readonly age_ms: string }
+
 /** {@link Store.claim}. */
-export async function claimOperation(context: StoreContext, operationId: string): Promise<ClaimResult> {
+export async function claimOperation(context: StoreContext, operationId: string, key?: string): Promise<ClaimResult> {
   const { operations } = context.tables
   return inTransaction(context.pool, async (sql) => {
-    const [claimed] = await sql.query<OperationRow>(
-      `UPDATE ${operations} AS mine SET attempt = attempt + 1,
-        lease_until = clock_timestamp() + $2 * interval '1 millisecond',
-        started_at = coalesce(started_at, clock_timestamp())
+    const [claimed] = await sql.query<ClaimedRow>(
+      `UPDATE ${operations} AS mine SET attempt = CASE WHEN claimed_by = $3 THEN attempt ELSE attempt + 1 END,
+        lease_until = ${LEASE('$2')}, claimed_by = $3, started_at = coalesce(started_at, clock_timestamp())
       WHERE operation_id = $1 AND state = 'in progress'
-        AND (lease_until IS NULL OR lease_until <= clock_timestamp())
+        AND (lease_until IS NULL OR lease_until <= clock_timestamp() OR claimed_by = $3)
         AND NOT EXISTS (
           SELECT FROM ${operations} AS halted
           WHERE halted.operation_id = mine.halts AND halted.lease_until > clock_timestamp()
         )
-      RETURNING ${operationColumnNames}`,
-      [operationId, context.leaseMs]
+      RETURNING ${operationColumnNames}, extract(epoch FROM deadline - clock_timestamp()) * 1000 AS remaining_ms,
+        extract(epoch FROM clock_timestamp() - created_at) * 1000 AS age_ms`,
+      [operationId, context.leaseMs, key ?? null]
     )
-    if (claimed !== undefined) return { kind: 'claimed', operation: operationFrom(claimed) }
-    const unfinished = await sql.query(`SELECT FROM ${operations} WHERE operation_id = $1 AND state = 'in progress'`, [
-      operationId
-    ])
-    return { kind: unfinished.length > 0 ? 'held' : 'finished' }
+    if (claimed !== undefined) {
+      const operation = operationFrom(claimed)
+      return { kind: 'claimed', operation, remainingMs: Number(claimed.remaining_ms), ageMs: Number(claimed.age_ms) }
+    }
+    const [unfinished] = await sql.query<{ leased: boolean }>(
+      `SELECT coalesce(lease_until > clock_timestamp(), false) AS leased FROM ${operations}
+      WHERE operation_id = $1 AND state = 'in progress'`,
+      [operationId]
+    )
+    if (unfinished === undefined) return { kind: 'finished' }
+    return { kind: unfinished.leased ? 'held' : 'waiting' }
   })
 }
 
 /** {@link Store.keepAlive}. */
-export async function keepAlive(context: StoreContext, { operationId, attempt }: Claim): Promise<boolean> {
+export async function keepAlive(context: StoreContext, { operationId, attempt }: Claim): Promise<Renewal> {
   return inTransaction(context.pool, async (sql) => {
-    // A heartbeat that comes after the release must not take the operation back.
-    const kept = await sql.query(
-      `UPDATE ${context.tables.operations} SET lease_until = clock_timestamp() + $3 * interval '1 millisecond'
-      WHERE ${FENCE} AND lease_until IS NOT NULL RETURNING operation_id`,
+    // A released lease stays released. A halted operation keeps its lease only while nobody else can have claimed the delete.
+    const [kept] = await sql.query<Pick<OperationRow, 'state'>>(
+      `UPDATE ${context.tables.operations} SET lease_until = ${LEASE('$3')}
+      WHERE operation_id = $1 AND attempt = $2 AND lease_until IS NOT NULL
+        AND (state = 'in progress' OR lease_until > clock_timestamp())
+      RETURNING state`,
       [operationId, attempt, context.leaseMs]
     )
-    return kept.length > 0
+    if (kept === undefined) return 'lost'
+    return kept.state === 'in progress' ? 'kept' : 'halted'
   })
 }
 
 /** {@link Store.release}. */
-export async function release(context: StoreContext, claim: Claim, retry?: { description: string }): Promise<void> {
-  await inTransaction(context.pool, (sql) =>
-    sql.query(
-      `UPDATE ${context.tables.operations} SET lease_until = NULL,
+export async function release(context: StoreContext, claim: Claim, resumption?: Resumption): Promise<void> {
+  await inTransaction(context.pool, async (sql) => {
+    const [released] = await sql.query<OperationRow>(
+      `UPDATE ${context.tables.operations} SET lease_until = NULL, claimed_by = NULL,
         description = CASE WHEN state = 'in progress' THEN coalesce($3, description) ELSE description END
-      WHERE operation_id = $1 AND attempt = $2`,
-      [claim.operationId, claim.attempt, retry?.description]
+      WHERE operation_id = $1 AND attempt = $2 RETURNING ${operationColumnNames}`,
+      [claim.operationId, claim.attempt, resumption?.description]
     )
-  )
+    if (released?.state !== 'in progress' || resumption === undefined) return
+    await resumption.enqueue(operationFrom(released), sql, resumption.delayMs)
+  })
 }
 
 /** {@link Store.progress}. */
@@ -118,18 +133,18 @@ export async function removeBinding(context: StoreContext, claim: Claim, binding
 export async function makeAsync(
   context: StoreContext,
   claim: Claim,
-  { deadline, enqueue }: { deadline: Date; enqueue: Enqueue }
+  { maximumMs, enqueue }: { maximumMs: number; enqueue: Enqueue }
 ): Promise<boolean> {
   return inTransaction(context.pool, async (sql) => {
-    const before = await lockFenced(context, sql, claim)
-    if (before === undefined) return false
     const [row] = await sql.query<OperationRow>(
-      `UPDATE ${context.tables.operations} SET async = true, deadline = $2
-      WHERE operation_id = $1 RETURNING ${operationColumnNames}`,
-      [claim.operationId, deadline]
+      `UPDATE ${context.tables.operations} SET async = true,
+        deadline = clock_timestamp() + $3 * interval '1 millisecond'
+      WHERE ${FENCE} RETURNING ${operationColumnNames}`,
+      [claim.operationId, claim.attempt, maximumMs]
     )
-    // What is asynchronous already is the runner's already: enqueueing it twice would run it twice.
-    if (row !== undefined && !before.async) await enqueue(operationFrom(row), sql)
+    if (row === undefined) return false
+    // A claimed operation has a worker already, and a lease that shows when the worker dies.
+    if (claim.attempt === 0) await enqueue(operationFrom(row), sql)
     return true
   })
 }

@@ -54,20 +54,23 @@ test('[row 3] PUT, DELETE: an admin that is locked out answers 503 with Retry-Af
   const url = new URL(server.adminUrl)
   url.username = 'locked_admin'
   url.password = 'locked'
-  const { platform, provider } = await brokerAt(t, { adminUrl: url.href, syncDeadlineMs: 1_500 })
+  const { platform, provider } = await brokerAt(t, { adminUrl: url.href, syncDeadlineMs: 3_000 })
   answered(await platform.provision('i-1', provisionBody(plan)), 201)
   credentialsOf(await platform.bind('i-1', 'b-1', bindBody(plan)), 201)
+  answered(await platform.provision('i-3', provisionBody(plan)), 201)
   await server.sql('ALTER ROLE locked_admin NOLOGIN')
   await server.sql(`SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity WHERE usename = 'locked_admin'`)
   for (const reply of [
     await platform.provision('i-2', provisionBody(plan)),
     await platform.bind('i-1', 'b-2', bindBody(plan)),
     await platform.unbind('i-1', 'b-1', deleteQuery(plan)),
-    await platform.deprovision('i-1', deleteQuery(plan))
+    await platform.deprovision('i-3', deleteQuery(plan))
   ]) {
     answered(reply, 503, { description: told.refused })
     assert.match(String(reply.headers['retry-after']), /^\d+$/)
   }
+  // The unbind continues in the background.
+  answered(await platform.deprovision('i-1', deleteQuery(plan)), 503)
   await server.sql('ALTER ROLE locked_admin LOGIN')
   answered(await platform.deprovision('i-1', deleteQuery(plan)), 200, {})
   await until('what was begun is undone', async () => (await provider.inventory?.list())?.length === 0)
@@ -84,7 +87,7 @@ test('[row 33] PUT instance: half-made when the time for tries is over has faile
   const create = accepted(await platform.provision('i-1', provisionBody(plan), ASYNC))
   const end = answered(await platform.ended(instance, create), 200)
   assert.equal(end.state, 'failed')
-  assert.match(String(end.description), /It was given up after \d attempts in 4 s\.$/)
+  assert.match(String(end.description), /It was given up after \d attempts in [34] s\.$/)
   mock.mock.restore()
   await server.start()
   assert.equal((await provider.inventory?.list())?.length, 3)
@@ -111,7 +114,7 @@ test('[row 1] PUT, DELETE: while the server is down answer 503 that says so when
   await server.start()
   answered(await platform.unbind('i-1', 'b-1', deleteQuery(plan)), 200, {})
   answered(await platform.deprovision('i-1', deleteQuery(plan)), 200, {})
-  await until('what was begun is undone', async () => (await provider.inventory?.list())?.length === 0)
+  await until('what was begun is undone', async () => (await provider.inventory?.list())?.length === 0, 60_000)
 })
 
 test('[row 33] PUT instance: given up within a try says why', async (t) => {

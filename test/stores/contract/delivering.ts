@@ -5,13 +5,12 @@ import { bindStart, type Open } from '../records.ts'
 import { claimed, opened, readyInstance, started } from './opened.ts'
 
 const credentials = { password: 'handed over once' }
-const later = () => new Date(Date.now() + 60_000)
 
 /** Credentials of plans that keep none, until they are fetched. */
 export function delivering(open: Open): void {
   test('deliver: of ten calls at once one gets the credentials, and nothing is left of them', async (t) => {
     const store = await opened(t, open)
-    await bound(store, 'b-1', later())
+    await bound(store, 'b-1', 60_000)
     const before = await store.getBinding('i-1', 'b-1')
     assert.ok(before?.undeliveredUntil instanceof Date)
     assert.ok(!JSON.stringify(before).includes(credentials.password))
@@ -36,7 +35,7 @@ export function delivering(open: Open): void {
 
   test('deliver: a binding that was removed and made again gives only the new ones', async (t) => {
     const store = await opened(t, open)
-    await bound(store, 'b-1', later())
+    await bound(store, 'b-1', 60_000)
     const unbind = { ...bindStart('b-1').operation, kind: 'unbind' as const }
     await store.finish(await claimed(store, await started(store, { operation: unbind })), {
       state: 'succeeded',
@@ -49,8 +48,8 @@ export function delivering(open: Open): void {
 
   test('dropUndelivered: what was not fetched in time is gone, the rest stays', async (t) => {
     const store = await opened(t, open)
-    await bound(store, 'overdue', new Date(Date.now() - 1))
-    await bound(store, 'waiting', later())
+    await bound(store, 'overdue', -1)
+    await bound(store, 'waiting', 60_000)
     assert.equal(await store.deliver('i-1', 'overdue'), undefined)
     assert.equal(await store.dropUndelivered(), 1)
     assert.equal(await store.dropUndelivered(), 0)
@@ -66,19 +65,19 @@ export function delivering(open: Open): void {
     const finish = {
       state: 'succeeded',
       binding: { status: 'ready' },
-      undelivered: { credentials, until: later() }
+      undelivered: { credentials, forMs: 60_000 }
     } as const
     assert.equal(await store.finish({ ...claim, attempt: claim.attempt + 1 }, finish), false)
     assert.equal(await store.deliver('i-1', 'b-1'), undefined)
   })
 }
 
-async function bound(store: Store, bindingId: string, until: Date): Promise<void> {
+async function bound(store: Store, bindingId: string, forMs: number): Promise<void> {
   if ((await store.getInstance('i-1')) === undefined) await readyInstance(store)
   const claim = await claimed(store, await started(store, bindStart(bindingId)))
   await store.finish(claim, {
     state: 'succeeded',
     binding: { status: 'ready', reply: { endpoints: [] } },
-    undelivered: { credentials, until }
+    undelivered: { credentials, forMs }
   })
 }

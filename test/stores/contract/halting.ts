@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { bindStart, noEnqueue, type Open, operationRecord, provisionStart, until } from '../records.ts'
 import { claimed, opened, readyInstance, started } from './opened.ts'
 import { refused } from './working.ts'
@@ -34,8 +35,9 @@ export function halting(open: Open): void {
     const create = await started(store, provisionStart())
     const worker = await claimed(store, create)
     const remove = await started(store, { operation: operationRecord('deprovision', { halts: create.operationId }) })
-    assert.deepEqual(await store.claim(remove.operationId), { kind: 'held' })
-    await store.release(worker, { description: 'ignored' })
+    assert.deepEqual(await store.claim(remove.operationId), { kind: 'waiting' })
+    const enqueue = async () => assert.fail('a halted operation got a job')
+    await store.release(worker, { description: 'ignored', enqueue, delayMs: 0 })
     assert.equal((await store.getOperation(create.operationId))?.description, 'It was halted by a delete.')
     const claim = await claimed(store, remove)
     assert.equal(await store.finish(claim, { state: 'succeeded', instance: 'remove' }), true)
@@ -47,7 +49,7 @@ export function halting(open: Open): void {
     const create = await started(store, provisionStart())
     const worker = await claimed(store, create)
     const remove = await started(store, { operation: operationRecord('deprovision', { halts: create.operationId }) })
-    assert.deepEqual(await store.claim(remove.operationId), { kind: 'held' })
+    assert.deepEqual(await store.claim(remove.operationId), { kind: 'waiting' })
     await until('the lease ends', async () => (await store.claim(remove.operationId)).kind === 'claimed')
     await refused(store, worker)
   })
@@ -58,6 +60,32 @@ export function halting(open: Open): void {
     const remove = await started(store, { operation: operationRecord('deprovision', { halts: create.operationId }) })
     await claimed(store, remove)
     assert.deepEqual(await store.claim(create.operationId), { kind: 'finished' })
+  })
+
+  test('start: a delete that halts an update leaves the instance ready, and waits for the worker', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    const update = await started(store, { operation: operationRecord('update') })
+    const worker = await claimed(store, update)
+    const remove = await started(store, { operation: operationRecord('deprovision', { halts: update.operationId }) })
+    assert.equal((await store.getOperation(update.operationId))?.state, 'failed')
+    assert.equal((await store.getInstance('i-1'))?.status, 'ready')
+    assert.deepEqual(await store.claim(remove.operationId), { kind: 'waiting' })
+    await store.release(worker)
+    await claimed(store, remove)
+  })
+
+  test('keepAlive: a worker of a halted operation keeps the delete waiting while it renews its lease', async (t) => {
+    const store = await opened(t, open, { leaseMs: 1_500 })
+    const create = await started(store, provisionStart())
+    const worker = await claimed(store, create)
+    const remove = await started(store, { operation: operationRecord('deprovision', { halts: create.operationId }) })
+    for (const end = Date.now() + 2_500; Date.now() < end; await sleep(200)) {
+      assert.equal(await store.keepAlive(worker), 'halted')
+      assert.deepEqual(await store.claim(remove.operationId), { kind: 'waiting' })
+    }
+    await until('the lease ends', async () => (await store.claim(remove.operationId)).kind === 'claimed')
+    assert.equal(await store.keepAlive(worker), 'lost')
   })
 
   test('start: an unbind that halts a bind leaves other bindings alone', async (t) => {
@@ -71,7 +99,7 @@ export function halting(open: Open): void {
     assert.equal((await store.getBinding('i-1', 'b-1'))?.status, 'failed')
     assert.equal((await store.getBinding('i-1', 'b-2'))?.status, 'creating')
     assert.equal((await store.getInstance('i-1'))?.status, 'ready')
-    assert.equal(await store.keepAlive(other), true)
+    assert.equal(await store.keepAlive(other), 'kept')
   })
 
   test('start: a halt that comes too late, or of another operation, gives changed or busy', async (t) => {
@@ -82,10 +110,10 @@ export function halting(open: Open): void {
     await store.finish(await claimed(store, create), { state: 'succeeded', instance: { status: 'ready' } })
     const late = operationRecord('deprovision', { halts: create.operationId })
     assert.equal(await store.start({ operation: late }, noEnqueue), 'changed')
-    const update = await started(store, { operation: operationRecord('update') })
-    const notACreate = operationRecord('deprovision', { halts: update.operationId })
-    assert.equal(await store.start({ operation: notACreate }, noEnqueue), 'changed')
-    assert.equal((await store.getOperation(update.operationId))?.state, 'in progress')
+    const remove = await started(store, { operation: operationRecord('deprovision') })
+    const another = operationRecord('deprovision', { halts: remove.operationId })
+    assert.equal(await store.start({ operation: another }, noEnqueue), 'changed')
+    assert.equal((await store.getOperation(remove.operationId))?.state, 'in progress')
   })
 
   test('start: a halt beside the finish of the create gives one of the two', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
-import type { Claim, OperationRecord, Start, Store } from '../../../src/core/store.ts'
+import type { Claim, OperationStart, Start, Store } from '../../../src/core/store.ts'
 import { bindStart, noEnqueue, type Open, provisionStart } from '../records.ts'
 
 /** A store that the test closes when it ends. */
@@ -10,7 +10,7 @@ export async function opened(t: TestContext, open: Open, options?: { leaseMs?: n
   return store
 }
 
-export async function started(store: Store, start: Start): Promise<OperationRecord> {
+export async function started(store: Store, start: Start): Promise<OperationStart> {
   assert.equal(await store.start(start, noEnqueue), 'started')
   return start.operation
 }
@@ -37,6 +37,6 @@ export async function readyBinding(store: Store, bindingId = 'b-1'): Promise<voi
 }
 
 /** Ends the newest attempt of an operation, claiming it first. */
-export async function failed(store: Store, operation: OperationRecord, fields = {}): Promise<void> {
+export async function failed(store: Store, operation: OperationStart, fields = {}): Promise<void> {
   assert.equal(await store.finish(await claimed(store, operation), { state: 'failed', ...fields }), true)
 }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { OperationRecord, Start, Store } from '../../../src/core/store.ts'
+import type { OperationJob, OperationStart, Start, Store } from '../../../src/core/store.ts'
 import { noEnqueue, type Open, operationRecord, provisionStart } from '../records.ts'
 import { claimed, failed, opened, readyInstance, started } from './opened.ts'
 
@@ -33,7 +33,7 @@ async function counted(store: Store, planId = PLAN): Promise<number> {
   }
 }
 
-async function succeeded(store: Store, operation: OperationRecord, fields = {}): Promise<void> {
+async function succeeded(store: Store, operation: OperationStart, fields = {}): Promise<void> {
   assert.equal(await store.finish(await claimed(store, operation), { state: 'succeeded', ...fields }), true)
 }
 
@@ -43,7 +43,7 @@ export function quotas(open: Open): void {
     const store = await opened(t, open)
     const starts = Array.from({ length: 20 }, (_, index) => provision(`i-${index}`, 3))
     const seen: string[] = []
-    const enqueue = async ({ instanceId }: OperationRecord) => void seen.push(instanceId)
+    const enqueue = async ({ operationId }: OperationJob) => void seen.push(operationId)
     const results = await Promise.all(starts.map((start) => store.start(start, enqueue)))
     assert.deepEqual(results.toSorted(), [...Array(17).fill('full'), ...Array(3).fill('started')])
     assert.equal(seen.length, 3)

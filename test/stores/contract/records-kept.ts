@@ -1,7 +1,16 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { JsonObject } from '../../../schemas/common.ts'
-import { bindingRecord, bindStart, instanceRecord, type Open, operationRecord, provisionStart } from '../records.ts'
+import {
+  bindingRecord,
+  bindStart,
+  fieldsOf,
+  instanceRecord,
+  type Open,
+  operationRecord,
+  provisionStart,
+  startedFields
+} from '../records.ts'
 import { claimed, opened, readyBinding, readyInstance, started } from './opened.ts'
 
 /** What goes in comes out. */
@@ -48,13 +57,15 @@ export function recordsKept(open: Open): void {
     const operation = operationRecord('update', {
       internal: true,
       target: { planId: 'p-2', parameters: { a: [1, null] }, context: {}, maintenanceVersion: '2.0.0' },
-      description: 'It begins.',
+      provider: 'example',
+      serviceId: 's-1',
+      planId: 'p-2',
       originatingIdentity: { platform: 'cloudfoundry', value: { user_id: 'u' } },
       requestIdentity: 'r-1',
       traceContext: '00-11111111111111111111111111111111-2222222222222222-01'
     })
     await started(store, { operation })
-    assert.deepEqual(await store.getOperation(operation.operationId), operation)
+    assert.deepEqual(startedFields(await store.getOperation(operation.operationId)), fieldsOf(operation))
   })
 
   test('getOperation: an id of any form that does not exist gives nothing', async (t) => {
@@ -62,7 +73,7 @@ export function recordsKept(open: Open): void {
     for (const id of ['', 'x', "'; DROP TABLE operations; --", '00000000-0000-0000-0000-000000000000']) {
       assert.equal(await store.getOperation(id), undefined)
       assert.deepEqual(await store.claim(id), { kind: 'finished' })
-      assert.equal(await store.keepAlive({ operationId: id, attempt: 1 }), false)
+      assert.equal(await store.keepAlive({ operationId: id, attempt: 1 }), 'lost')
     }
   })
 
@@ -90,9 +101,9 @@ export function recordsKept(open: Open): void {
       record.status = 'failed'
       record.createdAt.setFullYear(1999)
     }
-    start.operation.state = 'failed'
+    start.operation.kind = 'update'
     assert.deepEqual(await store.getInstance('i-1'), expected)
-    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.state, 'in progress')
+    assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.kind, 'provision')
     await claimed(store, start.operation)
   })
 

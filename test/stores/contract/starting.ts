@@ -210,6 +210,6 @@ export function starting(open: Open): void {
     const start = provisionStart()
     const operation = await started(store, { ...start, operation: synchronous(start.operation) })
     assert.deepEqual(await store.claim(operation.operationId), { kind: 'held' })
-    assert.equal(await store.keepAlive({ operationId: operation.operationId, attempt: 1 }), true)
+    assert.equal(await store.keepAlive({ operationId: operation.operationId, attempt: 1 }), 'kept')
   })
 }

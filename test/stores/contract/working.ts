@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { StaleAttempt } from '../../../src/core/provider.ts'
-import type { Claim, Store } from '../../../src/core/store.ts'
+import type { Claim, Enqueue, OperationJob, Store } from '../../../src/core/store.ts'
 import { bindStart, noEnqueue, type Open, operationRecord, provisionStart, synchronous, until } from '../records.ts'
 import { claimed, opened, readyBinding, readyInstance, started } from './opened.ts'
 
@@ -38,7 +38,7 @@ export function working(open: Open): void {
     const claim = await claimed(store, operation)
     const before = (await store.getOperation(operation.operationId))?.leaseUntil ?? new Date(0)
     await until('the lease is renewed', async () => {
-      assert.equal(await store.keepAlive(claim), true)
+      assert.equal(await store.keepAlive(claim), 'kept')
       const after = (await store.getOperation(operation.operationId))?.leaseUntil ?? new Date(0)
       return after > before
     })
@@ -54,15 +54,20 @@ export function working(open: Open): void {
     const released = await store.getOperation(operation.operationId)
     assert.equal(released?.leaseUntil, undefined)
     assert.equal(released?.description, 'half')
-    assert.equal(await store.keepAlive(claim), false)
+    assert.equal(await store.keepAlive(claim), 'lost')
     assert.equal((await claimed(store, operation)).attempt, 2)
     await refused(store, claim)
   })
 
-  test('release: a retry keeps its description', async (t) => {
+  test('release: a retry keeps its description and sends the job of the next attempt', async (t) => {
     const store = await opened(t, open)
     const operation = await started(store, provisionStart())
-    await store.release(await claimed(store, operation), { description: 'It will be tried again.' })
+    const jobs: string[] = []
+    const enqueue: Enqueue = async ({ operationId }, _transaction, delayMs) =>
+      void jobs.push(`${operationId} ${delayMs}`)
+    const resumption = { description: 'It will be tried again.', enqueue, delayMs: 250 }
+    await store.release(await claimed(store, operation), resumption)
+    assert.deepEqual(jobs, [`${operation.operationId} 250`])
     const released = await store.getOperation(operation.operationId)
     assert.equal(released?.description, 'It will be tried again.')
     assert.equal(released?.state, 'in progress')
@@ -74,7 +79,8 @@ export function working(open: Open): void {
     const old = await claimed(store, operation)
     await store.release(old)
     await claimed(store, operation)
-    await store.release(old, { description: 'too late' })
+    const enqueue: Enqueue = async () => assert.fail('a lost claim sent a job')
+    await store.release(old, { description: 'too late', enqueue, delayMs: 0 })
     assert.deepEqual(await store.claim(operation.operationId), { kind: 'held' })
     assert.equal((await store.getOperation(operation.operationId))?.description, undefined)
     await store.release({ operationId: 'unknown', attempt: 1 })
@@ -182,40 +188,120 @@ export function working(open: Open): void {
     assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.operationId, again.operationId)
   })
 
-  test('makeAsync: a synchronous operation is enqueued and keeps its claim', async (t) => {
+  test('makeAsync: a synchronous operation keeps its claim and gets more time, without a job', async (t) => {
     const store = await opened(t, open)
-    const start = provisionStart()
+    const start = provisionStart({ maximumMs: 5_000 })
     const operation = await started(store, { ...start, operation: synchronous(start.operation) })
     const claim = { operationId: operation.operationId, attempt: 1 }
-    const deadline = new Date('2098-01-01T00:00:00Z')
+    const before = await store.getOperation(operation.operationId)
+    const fail = async () => assert.fail('a claimed operation got a job')
+    assert.equal(await store.makeAsync(claim, 3_600_000, fail), true)
+    const after = await store.getOperation(operation.operationId)
+    assert.equal(after?.async, true)
+    assert.ok(before !== undefined && after.deadline.getTime() > before.deadline.getTime() + 3_000_000)
+    assert.equal(await store.keepAlive(claim), 'kept')
+    assert.equal(await store.makeAsync({ ...claim, attempt: 2 }, 1_000, noEnqueue), false)
+    assert.equal(await store.finish(claim, { state: 'succeeded' }), true)
+    assert.equal(await store.makeAsync(claim, 1_000, fail), false)
+  })
+
+  test('makeAsync: an operation that was never claimed gets a job, or stays as it was', async (t) => {
+    const store = await opened(t, open)
+    const start = provisionStart({ async: false })
+    const operation = await started(store, start)
+    const claim = { operationId: operation.operationId, attempt: 0 }
     const fail = async () => {
       throw new Error('the queue is full')
     }
-    await assert.rejects(store.makeAsync(claim, deadline, fail), /the queue is full/)
-    const unchanged = await store.getOperation(operation.operationId)
-    assert.equal(unchanged?.async, false)
-    assert.deepEqual(unchanged?.deadline, operation.deadline)
+    await assert.rejects(store.makeAsync(claim, 1_000, fail), /the queue is full/)
+    assert.equal((await store.getOperation(operation.operationId))?.async, false)
+    const jobs: OperationJob[] = []
+    assert.equal(await store.makeAsync(claim, 1_000, async (job) => void jobs.push(job)), true)
+    assert.deepEqual(
+      jobs.map(({ operationId, kind }) => [operationId, kind]),
+      [[operation.operationId, 'provision']]
+    )
+    await claimed(store, operation)
+    assert.equal(await store.makeAsync(claim, 1_000, noEnqueue), false)
+  })
 
-    const seen: { operationId: string; async: boolean; deadline: Date }[] = []
-    const enqueue = async (given: (typeof seen)[number]) => void seen.push(given)
-    assert.equal(await store.makeAsync(claim, deadline, enqueue), true)
-    assert.equal(seen.length, 1)
-    assert.equal(seen[0]?.operationId, operation.operationId)
-    assert.equal(seen[0]?.async, true)
-    assert.deepEqual(seen[0]?.deadline, deadline)
-    assert.equal(await store.keepAlive(claim), true)
-    assert.equal(await store.makeAsync({ ...claim, attempt: 2 }, deadline, noEnqueue), false)
-    assert.equal(await store.finish(claim, { state: 'succeeded' }), true)
-    assert.equal(await store.makeAsync(claim, deadline, enqueue), false)
-    assert.equal(seen.length, 1)
+  test('claim: tells the time that is left and the age by the clock of the store', async (t) => {
+    const store = await opened(t, open)
+    const { operationId } = await started(store, provisionStart({ maximumMs: 60_000 }))
+    const result = await store.claim(operationId)
+    assert.equal(result.kind, 'claimed')
+    if (result.kind !== 'claimed') return
+    assert.ok(result.remainingMs > 30_000 && result.remainingMs <= 60_000, String(result.remainingMs))
+    assert.ok(result.ageMs >= 0 && result.ageMs < 30_000, String(result.ageMs))
+    const overdue = await started(store, provisionStart({ instanceId: 'i-2', maximumMs: -5_000 }))
+    const late = await store.claim(overdue.operationId)
+    assert.ok(late.kind === 'claimed' && late.remainingMs <= -5_000)
+  })
+
+  test('finish: a failed create with a state starts its undo in the same write', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    for (const [create, kind] of [
+      [bindStart('b-1'), 'unbind'],
+      [provisionStart({ instanceId: 'i-2' }), 'deprovision']
+    ] as const) {
+      const { instanceId, bindingId } = create.operation
+      const claim = await claimed(store, await started(store, create))
+      await store.saveState(claim, { name: 'made' })
+      const undo = operationRecord(kind, { instanceId, internal: true, ...(bindingId ? { bindingId } : {}) })
+      const jobs: string[] = []
+      const enqueue: Enqueue = async ({ operationId }) => void jobs.push(operationId)
+      const resource = bindingId
+        ? { binding: { status: 'failed' } as const }
+        : { instance: { status: 'failed' } as const }
+      assert.equal(
+        await store.finish(claim, { state: 'failed', ...resource, undo: { operation: undo, enqueue } }),
+        true
+      )
+      assert.deepEqual(jobs, [undo.operationId])
+      assert.equal((await store.unfinishedOperation(instanceId, bindingId))?.operationId, undo.operationId)
+      const kept = bindingId ? await store.getBinding(instanceId, bindingId) : await store.getInstance(instanceId)
+      assert.deepEqual([kept?.status, kept?.state], ['failed', { name: 'made' }])
+    }
+  })
+
+  test('finish: a failed create without a state is removed, and no undo starts', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    for (const [create, kind] of [
+      [bindStart('b-1'), 'unbind'],
+      [provisionStart({ instanceId: 'i-2' }), 'deprovision']
+    ] as const) {
+      const { instanceId, bindingId } = create.operation
+      const claim = await claimed(store, await started(store, create))
+      const undo = operationRecord(kind, { instanceId, internal: true, ...(bindingId ? { bindingId } : {}) })
+      const enqueue: Enqueue = async () => assert.fail('there is nothing to undo')
+      assert.equal(await store.finish(claim, { state: 'failed', undo: { operation: undo, enqueue } }), true)
+      assert.equal(await store.unfinishedOperation(instanceId, bindingId), undefined)
+      const gone = bindingId ? await store.getBinding(instanceId, bindingId) : await store.getInstance(instanceId)
+      assert.equal(gone, undefined)
+    }
+  })
+
+  test('finish: a lost claim starts no undo', async (t) => {
+    const store = await opened(t, open)
+    const create = await started(store, provisionStart())
+    const claim = await claimed(store, create)
+    await store.saveState(claim, { name: 'made' })
+    const undo = operationRecord('deprovision', { internal: true })
+    const enqueue: Enqueue = async () => assert.fail('a lost claim sent a job')
+    const lost = { ...claim, attempt: claim.attempt + 1 }
+    assert.equal(await store.finish(lost, { state: 'failed', undo: { operation: undo, enqueue } }), false)
+    assert.equal(await store.getOperation(undo.operationId), undefined)
+    assert.equal((await store.unfinishedOperation('i-1'))?.operationId, create.operationId)
   })
 }
 
 /** Every fenced write of a lost claim is refused. */
 export async function refused(store: Store, claim: Claim): Promise<void> {
-  assert.equal(await store.keepAlive(claim), false)
+  assert.notEqual(await store.keepAlive(claim), 'kept')
   assert.equal(await store.finish(claim, { state: 'succeeded', instance: 'remove' }), false)
-  assert.equal(await store.makeAsync(claim, new Date(), noEnqueue), false)
+  assert.equal(await store.makeAsync(claim, 1_000, noEnqueue), false)
   await assert.rejects(store.saveState(claim, { late: true }), StaleAttempt)
   await assert.rejects(store.progress(claim, 'late'), StaleAttempt)
   await assert.rejects(store.removeBinding(claim, 'b-1'), StaleAttempt)

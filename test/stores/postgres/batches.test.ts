@@ -5,8 +5,9 @@ import type { Pool } from 'pg'
 import { Unavailable } from '../../../src/core/provider.ts'
 import type { Enqueue, InstanceRecord, OperationRecord, Start } from '../../../src/core/store.ts'
 import { Batcher } from '../../../src/stores/postgres/batcher.ts'
-import { PostgresStore } from '../../../src/stores/postgres/index.ts'
-import { noEnqueue, provisionStart, synchronous } from '../records.ts'
+import { createMany } from '../../../src/stores/postgres/create-many.ts'
+import { PostgresStore, tablesOf } from '../../../src/stores/postgres/index.ts'
+import { fieldsOf, instanceRecord, noEnqueue, provisionStart, startedFields, synchronous } from '../records.ts'
 import { freshStore } from './fresh-store.ts'
 
 function create(
@@ -35,11 +36,9 @@ test('start, finish: many synchronous creates at once are each as one alone woul
   assert.deepEqual(results, Array(60).fill('started'))
   for (const { operation, insertInstance } of starts) {
     assert.deepEqual(await store.getInstance(operation.instanceId), insertInstance)
-    const { leaseUntil, ...kept } = (await store.unfinishedOperation(operation.instanceId)) ?? {}
-    const { leaseUntil: _asked, ...asked } = operation
-    assert.deepEqual(kept, asked)
-    // By the clock of the server
-    assert.ok(leaseUntil !== undefined && leaseUntil.getTime() > Date.now() + 1_000)
+    const kept = await store.unfinishedOperation(operation.instanceId)
+    assert.deepEqual(startedFields(kept), fieldsOf(operation))
+    assert.ok(kept?.leaseUntil !== undefined && kept.leaseUntil.getTime() > Date.now() + 1_000)
   }
   const claims = starts.map(({ operation }) => ({ operationId: operation.operationId, attempt: 1 }))
   // Another attempt of every fifth: it was taken over
@@ -277,4 +276,28 @@ test('getInstance: one that cannot be opened is the trouble of nobody else, and 
   assert.equal(one?.instanceId, 'i-1')
   assert.deepEqual(one, two)
   assert.notEqual(one?.parameters, two?.parameters)
+})
+
+test('createMany: an id that another transaction is inserting is left alone, and the others do not wait for it', async (t) => {
+  const { store, pool, sealer, meddler } = await freshStore(t)
+  const inserting = Promise.withResolvers<void>()
+  const committing = Promise.withResolvers<void>()
+  const quota = { planId: 'p-1', instances: 10 }
+  // Not batched, because it has a quota; its transaction stays open until the test lets it commit.
+  const first = store.start({ ...create('i-held'), quota }, async () => {
+    inserting.resolve()
+    await committing.promise
+  })
+  await inserting.promise
+  const context = { pool, tables: tablesOf(), sealer, leaseMs: 9_000 }
+  const creates = ['i-1', 'i-held', 'i-2'].map((id) => {
+    const { insertInstance = instanceRecord(), ...start } = create(id)
+    return { start: { ...start, insertInstance }, enqueue: noEnqueue }
+  })
+  assert.deepEqual(await createMany(context, creates), ['started', 'alone', 'started'])
+  const { rows } = await meddler.query(`SELECT instance_id FROM osb.service_instances ORDER BY instance_id`)
+  assert.deepEqual(rows, [{ instance_id: 'i-1' }, { instance_id: 'i-2' }])
+  const again = store.start(create('i-held'), noEnqueue)
+  committing.resolve()
+  assert.deepEqual([await first, await again], ['started', 'changed'])
 })

@@ -1,4 +1,4 @@
-import { DEFAULT_MAXIMUM_SECONDS } from '../../operations.ts'
+import { DEFAULT_MAXIMUM_SECONDS } from '../../durations.ts'
 import type { Place } from '../faults.ts'
 import { flagOf, objectAt, textAt } from '../outline.ts'
 import { type Difference, type PlanPair, quoted } from './change.ts'
