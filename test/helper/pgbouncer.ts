@@ -14,9 +14,12 @@ export interface PgBouncer {
   close(): Promise<void>
 }
 
+/** Debian has it in a folder that only root has on its path. */
+const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin` }
+
 /** Why tests with PgBouncer cannot run here; undefined when they can. */
 export const noPgBouncer: string | undefined =
-  spawnSync('pgbouncer', ['--version']).status === 0
+  spawnSync('pgbouncer', ['--version'], { env }).status === 0
     ? undefined
     : 'pgbouncer is not installed: apt-get install pgbouncer'
 
@@ -68,6 +71,7 @@ ignore_startup_parameters = extra_float_digits${ignoreOptions ? ', options' : ''
   const root = process.getuid?.() === 0
   chmodSync(folder, 0o755)
   const child = spawn('pgbouncer', [...(root ? ['-u', 'nobody'] : []), configuration], {
+    env,
     stdio: ['ignore', 'ignore', 'pipe']
   })
   const entry = { child, folder }
