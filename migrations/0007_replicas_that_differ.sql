@@ -5,4 +5,6 @@ ALTER TABLE operations
   ADD COLUMN service_id text,
   ADD COLUMN plan_id text,
   -- Names the caller of a claim, so that a caller that lost the answer can ask again and get the same claim.
-  ADD COLUMN claimed_by text;
+  ADD COLUMN claimed_by text,
+  -- The operation goes on although its request was answered with an error.
+  ADD COLUMN unreported boolean NOT NULL DEFAULT false;

@@ -84,10 +84,15 @@ export const operations = fp<OperationsPluginOptions>(
       }
     })
     const { signal } = closing
-    let providersStarted: Promise<unknown> | undefined
+    const starts = new Map<ServiceProvider, Promise<void>>()
+    const startOnce = (provider: ServiceProvider) => {
+      const start = starts.get(provider) ?? startProvider(provider)
+      starts.set(provider, start)
+      start.catch(() => starts.delete(provider))
+      return start
+    }
     const begin = async () => {
-      providersStarted ??= Promise.all(providers.map((provider) => provider.start?.()))
-      await providersStarted
+      await Promise.all(providers.map(startOnce))
       await prepare(signal)
       signal.throwIfAborted()
       await engine.begin()
@@ -129,18 +134,28 @@ export const operations = fp<OperationsPluginOptions>(
   { name: 'osb-operations', fastify: '5.x', dependencies: ['osb-storage'] }
 )
 
+/** @throws {Unavailable} naming the provider, if it may start later */
+async function startProvider(provider: ServiceProvider): Promise<void> {
+  try {
+    await provider.start?.()
+  } catch (error) {
+    if (!(error instanceof Unavailable)) throw error
+    throw new Unavailable(`The provider "${provider.name}" cannot start: ${error.message}`, { cause: error })
+  }
+}
+
 /** A part that hangs, for example on a lock that a frozen replica holds, does not delay the others. */
 async function closeWithin(log: FastifyBaseLogger, part: string, close: () => Promise<void>): Promise<void> {
   if ((await orLate(close(), CLOSE_MS)) === LATE) log.warn({ part }, 'a part did not close in time; it is left')
 }
 
-/** Repeats a failed start until it works or the app closes; only an unreachable store is worth a repetition. */
+/** Repeats a failed start until it works or the app closes, if the store or a provider is unavailable. */
 async function persist(
   begin: () => Promise<void>,
   { error: first, log, signal }: { error: unknown; log: FastifyBaseLogger; signal: AbortSignal }
 ): Promise<void> {
   failedUnlessUnavailable(first)
-  log.error({ err: first }, 'the store cannot be reached; requests are answered 503 until it can')
+  log.error({ err: first }, 'the broker cannot start yet; requests are answered 503 until it can')
   while (!signal.aborted) {
     await sleep(RETRY_MS, undefined, { signal }).catch(() => undefined)
     if (signal.aborted) return
@@ -149,7 +164,7 @@ async function persist(
       return
     } catch (error) {
       if (!signal.aborted) failedUnlessUnavailable(error)
-      log.warn({ err: error }, 'the store cannot be reached yet')
+      log.warn({ err: error }, 'the broker cannot start yet')
     }
   }
 }

@@ -3,8 +3,9 @@ import { userOf } from './call.ts'
 import { BrokerError } from './errors.ts'
 import { Deadline, Lease } from './lease.ts'
 import { OperationMeters } from './operation-meters.ts'
-import { perform, type Stage } from './perform.ts'
+import { type Attempt, perform, type Stage } from './perform.ts'
 import { StaleAttempt, type TaskLog, Unavailable } from './provider.ts'
+import { readableError } from './provider-errors.ts'
 import { Secrets } from './secrets.ts'
 import type { Claim, Claimed, Finish, InstanceRecord, OperationFields } from './store.ts'
 import { finishSurely } from './unknown-outcomes.ts'
@@ -39,30 +40,41 @@ export interface Held {
  * An operation as its claim returned it.
  * @param sentAt `performance.now()` before the claim was sent
  */
-export function heldOf({ operation, remainingMs, ageMs }: Claimed, sentAt: number): Held {
+export function heldOf({ operation, remainingMs }: Claimed, sentAt: number): Held {
   return {
     operation,
     claim: { operationId: operation.operationId, attempt: operation.attempt },
     lease: new Lease(sentAt),
     deadline: new Deadline(performance.now() + remainingMs),
-    createdAt: performance.now() - ageMs,
+    createdAt: performance.now() - operation.ageMs,
     description: operation.description
   }
 }
 
-export interface AttemptOptions {
+export interface HoldOptions {
   readonly controller: AbortController
   /** Whether no request waits: then the deadline and a stop of the process abort the work. */
   readonly background: () => boolean
-  /** Number of the try, from 1; a request tries several times with one claim. */
-  readonly number: number
 }
 
-/** The attempts that run in this process. */
+/**
+ * Calls the provider once. Never rejects.
+ * @param number of the attempt, from 1; a request tries several times with one claim
+ */
+export type TryOnce = (number: number, instance?: InstanceRecord) => Promise<AttemptEnd>
+
+interface Try {
+  readonly held: Held
+  readonly number: number
+  readonly controller: AbortController
+  readonly watchdog: Watchdog
+}
+
+/** The operations that this process works on. */
 export class Attempts {
   readonly #stage: Stage
   readonly #log: TaskLog
-  readonly #running = new Map<string, AttemptOptions>()
+  readonly #running = new Map<string, HoldOptions>()
   readonly meters = new OperationMeters()
 
   constructor(stage: Stage, log: TaskLog) {
@@ -97,25 +109,10 @@ export class Attempts {
     }
   }
 
-  /** Calls the provider once and keeps the claim alive meanwhile. Never throws. */
-  async run(held: Held, options: AttemptOptions): Promise<AttemptEnd> {
-    const { operation } = held
-    return inSpan(`operation ${operation.kind}`, spanAttributes(operation, options.number), async (span) => {
-      const end = await this.#run(held, options)
-      this.meters.attempted(operation, options.number, end.kind)
-      noteEnd(span, end)
-      return end
-    })
-  }
-
-  async #run(held: Held, options: AttemptOptions): Promise<AttemptEnd> {
+  /** Keeps a claim alive until `work` ends, also between its tries. */
+  async hold<T>(held: Held, options: HoldOptions, work: (tryOnce: TryOnce) => Promise<T>): Promise<T> {
     const { operation, claim, lease, deadline } = held
-    const { controller, background, number } = options
-    const secrets = new Secrets()
-    const log = operationLog(this.#log, operation, secrets)
-    // A synchronous request has a log line of its own.
-    const level = operation.async || number > 1 ? 'info' : 'debug'
-    log[level]({ attempt: number }, `${operation.kind}: attempt ${number} begins`)
+    const { controller, background } = options
     this.#running.set(operation.operationId, options)
     const watchdog = new Watchdog({
       controller,
@@ -123,30 +120,52 @@ export class Attempts {
       deadline,
       abortsAtDeadline: background,
       renew: () => this.#stage.store.keepAlive(claim),
-      log
+      log: operationLog(this.#log, operation)
     })
-    const performed = this.#perform(held, options, { log, secrets })
     try {
-      const end = await Promise.race([performed, watchdog.abandoned])
-      if (end !== undefined) return end
-      this.#reportLeak(held, log, performed)
-      return isLoss(controller.signal.reason) ? { kind: 'lost' } : { kind: 'abandoned' }
+      return await work((number, instance) => {
+        return this.#inSpan({ held: { ...held, instance }, number, controller, watchdog })
+      })
     } finally {
       watchdog.stop()
       this.#running.delete(operation.operationId)
     }
   }
 
+  #inSpan(given: Try): Promise<AttemptEnd> {
+    const { held, number } = given
+    const { operation } = held
+    return inSpan(`operation ${operation.kind}`, spanAttributes(operation, number), async (span) => {
+      const end = await this.#tryOnce(given)
+      this.meters.attempted(operation, number, end.kind)
+      noteEnd(span, end)
+      return end
+    })
+  }
+
+  async #tryOnce({ held, number, controller, watchdog }: Try): Promise<AttemptEnd> {
+    const { operation } = held
+    const secrets = new Secrets()
+    const log = operationLog(this.#log, operation, secrets)
+    // A synchronous request has a log line of its own.
+    const level = operation.async || number > 1 ? 'info' : 'debug'
+    log[level]({ attempt: number }, `${operation.kind}: attempt ${number} begins`)
+    const performed = this.#perform(held, { number, signal: controller.signal, log, secrets })
+    const end = await Promise.race([performed, watchdog.abandoned])
+    if (end !== undefined) return end
+    this.#reportLeak(held, log, performed)
+    return isLoss(controller.signal.reason) ? { kind: 'lost' } : { kind: 'abandoned' }
+  }
+
   async #perform(
     { operation, claim, instance }: Held,
-    { controller: { signal }, number }: AttemptOptions,
-    { log, secrets }: { log: TaskLog; secrets: Secrets }
+    { number, signal, log, secrets }: Pick<Attempt, 'number' | 'signal' | 'log' | 'secrets'>
   ): Promise<AttemptEnd> {
     try {
       const attempt = { operation, claim, number, instance, signal, log, secrets, meters: this.meters }
       return { kind: 'succeeded', finish: await perform(this.#stage, attempt) }
     } catch (thrown) {
-      const error = secrets.hideInError(thrown)
+      const error = secrets.hideInError(readableError(thrown))
       if (error instanceof StaleAttempt || isLoss(signal.reason)) return { kind: 'lost' }
       if (error instanceof BrokerError) return { kind: 'rejected', error }
       const description = error instanceof Unavailable ? error.message : 'The work failed.'
@@ -173,7 +192,8 @@ export class Attempts {
   }
 }
 
-function isLoss(reason: unknown): boolean {
+/** Whether a signal aborted because the claim is lost: nothing of the attempt may be written. */
+export function isLoss(reason: unknown): boolean {
   return reason === abortReasons.halted || reason === abortReasons.lost
 }
 
@@ -207,7 +227,14 @@ export function operationLog(log: TaskLog, operation: OperationFields, secrets =
     ...(user === undefined ? {} : { user }),
     ...(traceId === undefined ? {} : { trace_id: traceId })
   }
-  const line = (level: keyof TaskLog) => (fields: object, message?: string) =>
-    log[level]({ ...ids, ...secrets.hideInFields(fields) }, message && secrets.hideIn(message))
+  const line = (level: keyof TaskLog) => (fields: object, message?: string) => {
+    const text = message && secrets.hideIn(message)
+    try {
+      log[level]({ ...ids, ...secrets.hideInFields(fields) }, text)
+    } catch {
+      // For example a frozen error, which the logger cannot mark as serialised. The attempt must not fail with its log.
+      log[level]({ ...ids, fields: 'could not be logged' }, text)
+    }
+  }
   return { debug: line('debug'), info: line('info'), warn: line('warn'), error: line('error') }
 }

@@ -18,7 +18,8 @@ import {
   requireIds,
   requirePlan,
   startAndRun,
-  waitForOther
+  waitForOther,
+  waitUnlessKnown
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameBinding } from './same.ts'
@@ -73,7 +74,10 @@ export class Bindings {
         }
         if (unfinished?.internal === true) return waitForOther(this.#operations, call, unfinished)
         if (unfinished !== undefined) throw refusals.concurrency()
-        if (existing.status === 'ready') return { kind: 'exists', body: existing.reply ?? {} }
+        if (existing.status === 'ready') {
+          if (await this.#isBeingDeleted(ids)) throw refusals.concurrency()
+          return { kind: 'exists', body: existing.reply ?? {} }
+        }
         if (existing.status === 'creating') return 'again'
       }
       const entry = this.#requireBindable(instance, wanted)
@@ -81,8 +85,7 @@ export class Bindings {
       checkParameters(body.parameters, entry.validate.bind)
       if (instance.status !== 'ready') throw refusals.concurrency()
       const ofInstance = await this.#store.unfinishedOperation(ids.instance_id)
-      if (ofInstance?.internal === true) return waitForOther(this.#operations, call, ofInstance)
-      if (ofInstance !== undefined) throw refusals.concurrency()
+      if (ofInstance !== undefined) return waitUnlessKnown(this.#operations, call, ofInstance)
       const manner = bindManner(entry)
       requireAsync(call, manner)
       const operation = this.#operations.newOperation({
@@ -115,6 +118,7 @@ export class Bindings {
     const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
     // Its credentials may not work any more; the revocation of expired ones is not the platform's unbind.
     if (unfinished?.kind === 'unbind' && !unfinished.internal) throw refusals.bindingUnknown(ids.binding_id)
+    if (await this.#isBeingDeleted(ids)) throw refusals.bindingUnknown(ids.binding_id)
     const { reply, parameters, undeliveredUntil } = binding
     // The answer may be lost, and they with it; to hand them over twice would be to keep them.
     const credentials =
@@ -154,8 +158,7 @@ export class Bindings {
         return joined.kind === 'ended' ? { kind: 'done', body: {} } : accepted(joined.operation)
       }
       const ofInstance = await this.#store.unfinishedOperation(ids.instance_id)
-      if (ofInstance?.internal === true) return waitForOther(this.#operations, call, ofInstance)
-      if (ofInstance !== undefined) throw refusals.concurrency()
+      if (ofInstance !== undefined) return waitUnlessKnown(this.#operations, call, ofInstance)
       const operation = this.#operations.newOperation({
         ...operationFields(this.#operations, call, { manner, needs: instance }),
         kind: 'unbind',
@@ -167,6 +170,11 @@ export class Bindings {
       if (ended === 'again') return 'again'
       return ended.kind === 'accepted' ? accepted(ended.operation) : { kind: 'done', body: {} }
     })
+  }
+
+  /** Whether the instance is being deleted, and its bindings with it: their credentials may not work any more. */
+  async #isBeingDeleted({ instance_id: instanceId }: BindingIds): Promise<boolean> {
+    return (await this.#store.unfinishedOperation(instanceId))?.kind === 'deprovision'
   }
 
   /** The binding that the request asks for; a rotation takes over what its predecessor was made with. */

@@ -2,8 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { inTrace } from '../telemetry/index.ts'
 import { type AttemptEnd, type Held, heldOf, operationLog } from './attempt.ts'
 import { backoffMs } from './backoff.ts'
+import { maximumMsOf } from './durations.ts'
 import { BrokerError, refusals } from './errors.ts'
+import { isDelete } from './operation-kinds.ts'
 import type { Operations } from './operations.ts'
+import { Rejected } from './provider.ts'
 import type { Execution } from './runner.ts'
 import type { OperationFields, OperationJob } from './store.ts'
 import { failedFinish } from './undo.ts'
@@ -27,11 +30,11 @@ export class Executor {
   canPerform({ kind, provider, serviceId, planId }: Omit<OperationJob, 'operationId' | 'platform'>): boolean {
     if (provider === undefined) return true
     if (!this.#operations.options.providers.has(provider)) return false
-    if (kind === 'deprovision' || kind === 'unbind' || serviceId === undefined || planId === undefined) return true
+    if (isDelete({ kind }) || serviceId === undefined || planId === undefined) return true
     return this.#operations.options.catalog().plan(serviceId, planId) !== undefined
   }
 
-  /** Once for each, because the job comes again every second until a replica takes it. */
+  /** Once for each, because the job comes again until a replica takes it. */
   #reportMissing({ operationId, provider, serviceId, planId }: OperationJob): void {
     const key = JSON.stringify([provider, serviceId, planId])
     if (this.#missing.has(key)) return
@@ -46,7 +49,7 @@ export class Executor {
     if (this.#operations.stopping) return 'again'
     if (!this.canPerform(job)) {
       this.#reportMissing(job)
-      return 'later'
+      return 'elsewhere'
     }
     const key = randomUUID()
     const until = performance.now() + CLAIM_MS
@@ -66,20 +69,33 @@ export class Executor {
   async #executeHeld(held: Held, signal: AbortSignal): Promise<Execution> {
     const { operation, deadline } = held
     if (this.#operations.stopping || signal.aborted) return this.#handBack(held)
-    if (!operation.async) {
-      await this.#operations.undo.undo(held, refusals.unavailable('The broker stopped while it worked on this.'))
-      return 'done'
-    }
+    if (!operation.async) return this.#takeOver(held)
     if (deadline.leftMs <= 0) return this.#fail(held, expired(held))
     const controller = new AbortController()
     const onAbort = () => controller.abort(abortReasons.stopping)
     signal.addEventListener('abort', onAbort, { once: true })
     try {
-      const options = { controller, background: () => true, number: held.claim.attempt }
-      return await this.settle(held, await this.#operations.attempts.run(held, options))
+      const options = { controller, background: () => true }
+      const { attempt } = held.claim
+      const end = await this.#operations.attempts.hold(held, options, (tryOnce) => tryOnce(attempt))
+      return await this.settle(held, end)
     } finally {
       signal.removeEventListener('abort', onAbort)
     }
+  }
+
+  /** The process that answered the request has died: a delete continues in the background, anything else is undone. */
+  async #takeOver(held: Held): Promise<Execution> {
+    const { operation, claim } = held
+    const { store, runner, catalog } = this.#operations.options
+    if (!isDelete(operation)) {
+      const error = refusals.unavailable('The broker stopped while it worked on this.')
+      await this.#operations.undo.undo(held, error, { tries: claim.attempt })
+      return 'done'
+    }
+    const plan = catalog().plan(operation.serviceId ?? '', operation.planId ?? '')
+    await store.makeAsync(claim, { maximumMs: maximumMsOf(plan), unreported: true }, runner.enqueue)
+    return this.#handBack(held)
   }
 
   /** Writes how an attempt ended that no request waits for. */
@@ -127,7 +143,11 @@ export class Executor {
 
   async #fail(held: Held, error: BrokerError): Promise<Execution> {
     const { operation } = held
-    if (!(await this.#operations.attempts.finish(held, failedFinish(operation, error)))) return this.#letGo(held)
+    const { attempts, undo, options } = this.#operations
+    const finish = failedFinish(operation, error)
+    const restoration = error instanceof Rejected ? await undo.restorationAfter(operation) : undefined
+    if (restoration !== undefined) finish.undo = { operation: restoration, enqueue: options.runner.enqueue }
+    if (!(await attempts.finish(held, finish))) return this.#letGo(held)
     const log = operationLog(this.#operations.options.log, operation)
     if (operation.internal)
       log.error({ err: error }, `${operation.kind} of the broker failed: ${consequenceOf(operation)}`)
@@ -135,14 +155,20 @@ export class Executor {
     return 'done'
   }
 
-  /** Fails an operation that is past its deadline without calling the provider. For the sweep. */
-  async expire(operationId: string): Promise<void> {
+  /**
+   * Ends an operation without a call of the provider, if it is past its deadline or synchronous. Otherwise, and a synchronous
+   * delete, it gets a job. For the sweep, which does no work outside the worker slots.
+   */
+  async settleAbandoned(operationId: string): Promise<void> {
     const sentAt = performance.now()
     const claimed = await this.#operations.options.store.claim(operationId)
     if (claimed.kind !== 'claimed') return
-    await inTrace(claimed.operation.traceContext, () =>
-      this.#executeHeld(heldOf(claimed, sentAt), new AbortController().signal)
-    )
+    const held = heldOf(claimed, sentAt)
+    await inTrace(held.operation.traceContext, () => {
+      if (!held.operation.async) return this.#takeOver(held)
+      return held.deadline.leftMs <= 0 ? this.#fail(held, expired(held)) : this.#handBack(held)
+    })
+    this.#operations.options.runner.wake()
   }
 }
 

@@ -18,6 +18,7 @@ import {
   checkParameters,
   type DeleteOutcome,
   decideUntilDone,
+  isHidden,
   join,
   type Manner,
   mannerOf,
@@ -29,11 +30,11 @@ import {
   type Started,
   serviceUnknown,
   startAndRun,
-  waitForOther
+  waitUnlessKnown
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameInstance, sameJson } from './same.ts'
-import type { Finish, InstancePatch, InstanceRecord, Start } from './store.ts'
+import type { Finish, InstancePatch, InstanceRecord, OperationRecord, Start } from './store.ts'
 
 type InstanceOutcome = Outcome<InstanceReply, InstanceAccepted>
 
@@ -75,8 +76,7 @@ export class Instances {
           const joined = await join(this.#operations, call, unfinished)
           return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, existing)
         }
-        if (unfinished?.internal === true) return waitForOther(this.#operations, call, unfinished)
-        if (unfinished !== undefined) throw refusals.concurrency()
+        if (unfinished !== undefined) return waitUnlessKnown(this.#operations, call, unfinished)
         if (existing.status === 'ready') return { kind: 'exists', body: replyOf(existing) }
         if (existing.status === 'creating') return 'again'
       }
@@ -125,8 +125,8 @@ export class Instances {
     }
     const unfinished = await this.#store.unfinishedOperation(instanceId)
     if (unfinished?.kind === 'deprovision') throw refusals.instanceUnknown(instanceId)
-    // During a restoration the stored instance is the one that is being restored.
-    if (unfinished?.kind === 'update' && !unfinished.internal) throw refusals.concurrency()
+    // An update that is being undone, or its restoration, ends with the instance that is stored.
+    if (unfinished?.kind === 'update' && !isHidden(unfinished)) throw refusals.concurrency()
     const { maintenanceVersion, parameters } = instance
     return {
       service_id: instance.serviceId,
@@ -148,7 +148,8 @@ export class Instances {
   async update(call: Call, instanceId: string, body: UpdateRequest): Promise<InstanceOutcome> {
     return decideUntilDone(this.#operations, call, async () => {
       const instance = ownedBy(call, await this.#store.getInstance(instanceId))
-      const unfinished = instance && (await this.#store.unfinishedOperation(instanceId))
+      const all = instance === undefined ? [] : await this.#store.unfinishedOperations(instanceId)
+      const unfinished = all.find(({ bindingId }) => bindingId === undefined)
       const known = this.#platforms.known(call.platform, instance, unfinished?.target)
       if (known.service(body.service_id) === undefined) throw serviceUnknown(body.service_id)
       if (body.plan_id !== undefined) requirePlan(known, body.service_id, body.plan_id)
@@ -163,8 +164,8 @@ export class Instances {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, unfinished.target)
       }
-      if (unfinished?.internal === true) return waitForOther(this.#operations, call, unfinished)
-      if (unfinished !== undefined) throw refusals.concurrency()
+      const [inTheWay] = all
+      if (inTheWay !== undefined) return waitUnlessKnown(this.#operations, call, inTheWay)
       if (instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
       checkMaintenance(entry, body.maintenance_info)
       checkParameters(body.parameters, entry.validate.update)
@@ -203,17 +204,17 @@ export class Instances {
         const joined = await join(this.#operations, call, unfinished)
         return joined.kind === 'ended' ? { kind: 'done', body: {} } : accepted(joined.operation)
       }
-      const ofBinding = all.find(({ bindingId }) => bindingId !== undefined)
-      // An unbind may continue in the background although the platform has been answered.
-      if (ofBinding?.kind === 'unbind') return waitForOther(this.#operations, call, ofBinding)
-      if (ofBinding !== undefined) throw refusals.concurrency()
+      const ofBindings = all.filter(({ bindingId }) => bindingId !== undefined)
+      const [ofBinding] = ofBindings
+      const halted = unfinished ?? (ofBindings.length === 1 ? ofBindings.find(isInternalUnbind) : undefined)
+      if (ofBinding !== undefined && halted === undefined) return waitUnlessKnown(this.#operations, call, ofBinding)
       const operation = this.#operations.newOperation({
         ...operationFields(this.#operations, call, { manner, needs: instance }),
         kind: 'deprovision',
         instanceId,
-        ...(unfinished === undefined ? {} : { halts: unfinished.operationId })
+        ...(halted === undefined ? {} : { halts: halted.operationId })
       })
-      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner, halted: unfinished })
+      const ended = await startAndRun(this.#operations, call, { start: { operation }, manner, halted })
       if (ended === 'again') return 'again'
       return ended.kind === 'accepted' ? accepted(ended.operation) : { kind: 'done', body: {} }
     })
@@ -229,6 +230,11 @@ export class Instances {
     if (asked === undefined && latest?.kind !== 'deprovision') requirePlan(shown, serviceId, planId)
     return refusals.instanceGone()
   }
+}
+
+/** It removes what a failed bind has begun, or revokes expired credentials. */
+function isInternalUnbind({ kind, internal }: OperationRecord): boolean {
+  return kind === 'unbind' && internal
 }
 
 function acceptable(entry: CatalogPlan, { maintenance_info: asked, parameters }: ProvisionRequest): boolean {

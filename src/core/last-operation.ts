@@ -2,6 +2,7 @@ import type { LastOperation, LastOperationQuery } from '../../schemas/last-opera
 import type { Call } from './call.ts'
 import { boundedDescription, refusals } from './errors.ts'
 import { ownedBy } from './lifecycle.ts'
+import { isDelete } from './operation-kinds.ts'
 import type { OperationRecord, Store } from './store.ts'
 
 /** Which resource is polled: an instance, or a binding of it. */
@@ -30,8 +31,7 @@ export async function lastOperation(
 ): Promise<PollAnswer> {
   const operation = await find(store, call, { polled, query })
   if (operation === undefined) throw refusals.operationUnknown()
-  const removes = operation.kind === 'deprovision' || operation.kind === 'unbind'
-  if (removes && operation.state === 'succeeded' && deleted === 'gone') throw refusals.operationGone()
+  if (isDelete(operation) && operation.state === 'succeeded' && deleted === 'gone') throw refusals.operationGone()
   const { state, instanceUsable, updateRepeatable } = operation
   const description = describe(operation)
   return {
@@ -71,6 +71,6 @@ function describe({ state, description = '', attempt, leaseUntil }: OperationRec
 }
 
 /** A tenth of what it has taken so far: quick operations are seen at once, long ones are not asked for all the time. */
-function retryAfter({ createdAt }: OperationRecord): number {
-  return Math.min(30, Math.max(1, Math.round((Date.now() - createdAt.getTime()) / 10_000)))
+function retryAfter({ ageMs }: OperationRecord): number {
+  return Math.min(30, Math.max(1, Math.round(ageMs / 10_000)))
 }

@@ -3,8 +3,9 @@ import type { EmptyObject, JsonObject } from '../../schemas/common.ts'
 import type { DeleteAccepted } from '../../schemas/service-instance.ts'
 import type { Call, Outcome } from './call.ts'
 import type { CatalogPlan } from './catalog/index.ts'
-import { maximumMsOf, withWait } from './durations.ts'
+import { maximumMsOf } from './durations.ts'
 import { BrokerError, refusals } from './errors.ts'
+import { isDelete } from './operation-kinds.ts'
 import type { NewOperation, Operations } from './operations.ts'
 import type { PlanLookup } from './platforms.ts'
 import type { Finish, InstanceRecord, OperationRecord, Start } from './store.ts'
@@ -112,7 +113,7 @@ export async function startAndRun(
   if (operation.async) return { kind: 'accepted', operation: operation.operationId }
   const end = await runSync(operations, held, {
     acceptsIncomplete: call.acceptsIncomplete && manner.pollable !== false,
-    maximumMs: withWait({ ...operation, maximumMs: maximumMsOf(manner) }),
+    maximumMs: maximumMsOf(manner),
     until
   })
   return end.kind === 'accepted' ? { kind: 'accepted', operation: operation.operationId } : end
@@ -157,8 +158,16 @@ export async function join(
 }
 
 /**
- * Waits for an operation that is in the way of a request and that the platform does not know of: the broker started it, or it
- * continues after its request was answered. A ConcurrencyError would be final to some platforms.
+ * Whether the platform does not know that an operation is unfinished, because the broker started it, or because its request was
+ * answered with an error: a synchronous operation has the time of its request.
+ */
+export function isHidden({ internal, unreported, async, ageMs, createdAt, deadline }: OperationRecord): boolean {
+  return internal || unreported === true || (!async && ageMs >= deadline.getTime() - createdAt.getTime())
+}
+
+/**
+ * Waits for a {@link isHidden hidden} operation that is in the way of a request. A ConcurrencyError would be final to some
+ * platforms.
  * @throws {BrokerError} 503 when it is still unfinished
  */
 export async function waitForOther(operations: Operations, call: Call, other: OperationRecord): Promise<'again'> {
@@ -166,8 +175,17 @@ export async function waitForOther(operations: Operations, call: Call, other: Op
   const ended = await operations.wait(other.operationId, workUntil(operations, call))
   if (ended?.state !== 'in progress') return 'again'
   throw refusals.unavailable(
-    other.internal ? 'An earlier attempt is still being undone.' : 'A service binding is still being removed.'
+    isDelete(other) ? 'An earlier deletion still continues.' : 'An earlier request is still being undone.'
   )
+}
+
+/**
+ * The same if the operation is {@link isHidden hidden}.
+ * @throws {BrokerError} 422 ConcurrencyError if the platform knows that it is unfinished
+ */
+export async function waitUnlessKnown(operations: Operations, call: Call, other: OperationRecord): Promise<'again'> {
+  if (!isHidden(other)) throw refusals.concurrency()
+  return waitForOther(operations, call, other)
 }
 
 /** Starts the next attempt of a paused operation now, because a request waits for it. */

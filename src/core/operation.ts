@@ -39,7 +39,10 @@ export interface OperationFields {
   internal: boolean
   /** Of an update. */
   target?: UpdateTarget
-  /** The unfinished create or update that this delete cancels: its worker must have stopped before this one starts. */
+  /**
+   * The unfinished create or update that this delete cancels, or of a deprovision the internal unbind of a binding. The worker of
+   * that operation must have stopped before this one starts.
+   */
   halts?: string
   originatingIdentity?: OriginatingIdentity
   requestIdentity?: string
@@ -47,9 +50,20 @@ export interface OperationFields {
   traceContext?: string
 }
 
+/** How a synchronous operation continues in the background. */
+export interface Continuation {
+  /** How long it may take from now on, in milliseconds. */
+  maximumMs: number
+  /** Whether its request is answered with an error, because the platform cannot poll. */
+  unreported: boolean
+}
+
 /** A new operation. The store adds the times, because the clocks of replicas differ. */
 export interface OperationStart extends OperationFields {
-  /** How long the operation may take, in milliseconds. No attempt starts after that. */
+  /**
+   * How long the operation may take, in milliseconds. No attempt starts after that. For a delete that halts another operation
+   * the time starts with its first claim, because it has to wait for the other worker.
+   */
   maximumMs: number
   /** The request works on it from the start: it begins with attempt 1 and a lease. */
   claimed: boolean
@@ -63,6 +77,10 @@ export interface OperationRecord extends OperationFields {
   failure?: OperationFailure
   instanceUsable?: boolean
   updateRepeatable?: boolean
+  /** It goes on in the background although its request was answered with an error. */
+  unreported?: true
+  /** The time since `createdAt` on the clock of the store, in milliseconds. Never written. */
+  ageMs: number
   attempt: number
   /** Until when the claim of `attempt` holds; absent when no worker has the operation. */
   leaseUntil?: Date
@@ -106,8 +124,6 @@ export interface Claimed {
   operation: OperationRecord
   /** Milliseconds from the claim to the deadline; negative after it. */
   remainingMs: number
-  /** Milliseconds from the creation of the operation to the claim. */
-  ageMs: number
 }
 
 /**

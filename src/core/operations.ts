@@ -2,7 +2,6 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { traceContext } from '../telemetry/index.ts'
 import { Attempts, type Held } from './attempt.ts'
-import { withWait } from './durations.ts'
 import { refusals } from './errors.ts'
 import { Executor } from './executor.ts'
 import { Deadline, Lease } from './lease.ts'
@@ -13,6 +12,7 @@ import { OutcomeUnknown, type TaskLog } from './provider.ts'
 import type { Runner } from './runner.ts'
 import { LEASE_MS, type OperationRecord, type OperationStart, type Start, type StartResult } from './store.ts'
 import { Sweeps } from './sweeps.ts'
+import { orLate } from './time-limits.ts'
 import { Undo } from './undo.ts'
 import { startSurely } from './unknown-outcomes.ts'
 
@@ -35,6 +35,8 @@ export type NewOperation = Omit<OperationStart, 'operationId' | 'internal' | 'cl
 const WAIT_MS = 50
 /** How long a stop waits for providers to stop; the claims of those that do not lapse. */
 const LET_GO_MS = 5_000
+/** How long the close waits for work of the last requests. */
+const CLOSE_MS = 1_000
 /** After this time a stopping process treats its requests as overlong, because it must be gone within 10 s. */
 const OVERDUE_MS = 6_000
 /**
@@ -50,6 +52,7 @@ export class Operations {
   readonly executor: Executor
   #stopListening: (() => void) | undefined
   readonly #overdue = new AbortController()
+  readonly #kept = new Set<Promise<unknown>>()
   #stopping = false
 
   constructor(options: OperationsOptions) {
@@ -77,13 +80,24 @@ export class Operations {
     setTimeout(() => this.#overdue.abort(), OVERDUE_MS).unref()
     this.sweeps.end()
     this.attempts.abortBackground()
-    await Promise.race([this.options.runner.stop(), sleep(LET_GO_MS, undefined, { ref: false })])
+    await orLate(Promise.all([this.options.runner.stop(), ...this.#kept]), LET_GO_MS)
   }
 
   /** Closes what the store and the runner hold, when no request is served any more. */
   async close(): Promise<void> {
     this.#stopListening?.()
+    await orLate(Promise.all(this.#kept), CLOSE_MS)
     await this.options.runner.close()
+  }
+
+  /** Work that continues after its request was answered. A stop of the process waits for it. */
+  keep(work: Promise<unknown>): void {
+    const { log } = this.options
+    const kept = work
+      // The operation stays unfinished and its lease ends, so that the sweep finds it.
+      .catch((error: unknown) => log.warn({ err: error }, 'the end of an operation could not be written'))
+      .finally(() => this.#kept.delete(kept))
+    this.#kept.add(kept)
   }
 
   /** Aborts when requests must not wait any longer, because the process is about to end. */
@@ -105,8 +119,7 @@ export class Operations {
       // The request is the worker of its operation from the start, unless another worker has to stop first.
       claimed: !fields.async && fields.halts === undefined,
       ...(trace === undefined ? {} : { traceContext: trace }),
-      ...fields,
-      maximumMs: fields.async ? withWait(fields) : fields.maximumMs
+      ...fields
     }
   }
 
@@ -151,20 +164,20 @@ export class Operations {
 
   /** The request was answered with an error and nobody works on its operation: end it if it was committed. */
   #undoIfStarted(held: Held): void {
-    const { store, log } = this.options
+    const { store } = this.options
     const { operationId } = held.claim
     const work = async () => {
       for (const end = performance.now() + LEASE_MS; performance.now() < end; await sleep(500)) {
         const operation = await store.getOperation(operationId).catch(() => 'unknown' as const)
         if (operation === 'unknown') continue
         if (operation?.state === 'in progress') {
-          await this.undo.undo(held, refusals.unavailable('The broker lost its connection to the database.'))
+          await this.undo.undo(held, refusals.unavailable('The broker lost its connection to the database.'), {
+            tries: 0
+          })
         }
         if (operation !== undefined) return
       }
     }
-    work().catch((error: unknown) =>
-      log.warn({ err: error, operation: operationId }, 'an operation of unknown outcome is left to the sweep')
-    )
+    this.keep(work())
   }
 }

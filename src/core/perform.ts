@@ -7,13 +7,12 @@ import {
   Rejected,
   type RemovalTask,
   type ServiceProvider,
-  type Task,
   type TaskLog,
   Unavailable,
   type UnbindTask,
   type UpdateTask
 } from './provider.ts'
-import { answerOf, permittedBinding, permittedInstance } from './results.ts'
+import { answerOf, isJson, permittedBinding, permittedInstance } from './results.ts'
 import { sameJson } from './same.ts'
 import type { Secrets } from './secrets.ts'
 import type { BindingRecord, Claim, Finish, InstanceRecord, OperationFields, Store } from './store.ts'
@@ -149,8 +148,10 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
   const bound = await attempt.meters.call(provider.name, 'bind', () => bind.call(provider, task))
   attempt.secrets.addCredentials(bound.credentials)
   const { state } = bound
-  const saved = entry.keepCredentials ? undefined : (state ?? (await bindingOf(stage, attempt.operation))?.state)
-  const reply = await permitted(task, state, () => permittedBinding(entry, bound, saved))
+  const saved = async () => (await bindingOf(stage, attempt.operation))?.state
+  const known = entry.keepCredentials ? undefined : (state ?? (await saved()))
+  const kept = { state, saved, save: task.saveState }
+  const reply = await permitted(kept, () => permittedBinding(entry, bound, known))
   const expiresAt = reply.metadata?.expires_at
   return {
     state: 'succeeded',
@@ -222,12 +223,13 @@ async function provisionedFields(
   result: Provisioned
 ): Promise<Partial<InstanceRecord>> {
   const { operation, claim } = attempt
-  const saveState = (state: JsonObject) => stage.store.saveState(claim, state)
-  // A rejected update is not undone, and its state stays that of the instance as it is.
-  const state = operation.kind === 'provision' ? result.state : undefined
-  const { dashboard_url: dashboardUrl, metadata } = await permitted({ saveState }, state, () =>
-    permittedInstance(result)
-  )
+  const kept: Kept = {
+    // A rejected update is not undone, and its state stays that of the instance as it is.
+    state: operation.kind === 'provision' ? result.state : undefined,
+    saved: async () => (await stage.store.getInstance(operation.instanceId))?.state,
+    save: (state) => stage.store.saveState(claim, state)
+  }
+  const { dashboard_url: dashboardUrl, metadata } = await permitted(kept, () => permittedInstance(result))
   return {
     ...(dashboardUrl === undefined ? {} : { dashboardUrl }),
     ...(metadata === undefined ? {} : { metadata }),
@@ -235,16 +237,24 @@ async function provisionedFields(
   }
 }
 
-/** What was made before it proved to be no answer has to be found by the delete that removes it: its state is kept first. */
-async function permitted<Reply>(
-  { saveState }: Pick<Task, 'saveState'>,
-  state: JsonObject | undefined,
-  check: () => Reply
-): Promise<Reply> {
+interface Kept {
+  /** The state in the result. */
+  readonly state: JsonObject | undefined
+  /** The state of the resource in the store. */
+  readonly saved: () => Promise<JsonObject | undefined>
+  readonly save: (state: JsonObject) => Promise<void>
+}
+
+/**
+ * Checks the result of a provider. If it is not permitted, the state is saved first, because the delete that removes what was
+ * made needs it. A resource without any state would be removed without a call of the provider.
+ */
+async function permitted<Reply>({ state, saved, save }: Kept, check: () => Reply): Promise<Reply> {
   try {
     return check()
   } catch (error) {
-    if (state !== undefined) await saveState(state)
+    if (state !== undefined && isJson(state)) await save(state)
+    else if (state !== undefined && (await saved()) === undefined) await save({})
     throw error
   }
 }

@@ -26,7 +26,8 @@ const PERMISSIONS = [
  * What a provision or an update may answer: as the specification has it, and as platforms take it.
  * @throws {BrokerError} 500, when the provider has answered something else: no further try would mend that
  */
-export function permittedInstance({ state: _, ...reply }: Provisioned): InstanceReply {
+export function permittedInstance({ state, ...reply }: Provisioned): InstanceReply {
+  requireState(state)
   requireShape(InstanceReply, reply)
   if (reply.dashboard_url !== undefined) requireDashboardUrl(reply.dashboard_url)
   return reply
@@ -46,9 +47,10 @@ export function requireDashboardUrl(url: string): void {
  */
 export function permittedBinding(
   { requires, endpoints, keepCredentials }: Pick<CatalogPlan, 'requires' | 'endpoints' | 'keepCredentials'>,
-  { state: _, ...reply }: Bound,
+  { state, ...reply }: Bound,
   saved?: JsonObject
 ): BindingReply {
+  requireState(state)
   requireShape(BindingReply, reply)
   if (!keepCredentials && saved !== undefined && hasSecretOf(reply.credentials ?? {}, saved)) {
     throw new BrokerError(500, 'The provider of this service keeps credentials, which the plan does not allow.')
@@ -120,6 +122,19 @@ function dateIn(field: string, text: string | undefined): Date | undefined {
   return date
 }
 
+function requireState(state: unknown): void {
+  if (state !== undefined && !isJson(state)) throw fault('"state" is no object that JSON can represent')
+}
+
+/** Whether a value can be written as JSON, as an object: without a cycle and a BigInt. */
+export function isJson(value: unknown): boolean {
+  try {
+    return typeof value === 'object' && value !== null && JSON.stringify(value)?.startsWith('{') === true
+  } catch {
+    return false
+  }
+}
+
 function requireShape(schema: TSchema, reply: object): void {
   if (!Value.Check(schema, reply)) {
     // Not the value: it may be a secret.
@@ -129,7 +144,7 @@ function requireShape(schema: TSchema, reply: object): void {
   try {
     requireStorable(JSON.parse(JSON.stringify(reply)), 'answer')
   } catch (error) {
-    throw error instanceof BrokerError ? fault(error.message) : error
+    throw fault(error instanceof BrokerError ? error.message : 'it cannot be written as JSON')
   }
 }
 

@@ -2,9 +2,10 @@ import type { Enqueue, OperationJob } from './store.ts'
 
 /**
  * What becomes of a job. `done`: it is complete. `again`: send it again at once, because this process is stopping. `later`:
- * send it again in about a second, because this replica cannot work on the operation now.
+ * send it again in about a second, because the operation has to wait for another. `elsewhere`: send it again after a delay that
+ * grows up to 10 s, because this replica lacks its provider or plan.
  */
-export type Execution = 'done' | 'again' | 'later'
+export type Execution = 'done' | 'again' | 'later' | 'elsewhere'
 
 /**
  * Executes one attempt of an operation. It never throws for an error of a provider; it throws when the store cannot be

@@ -6,6 +6,7 @@ import type {
   Abandoned,
   Claim,
   ClaimResult,
+  Continuation,
   Enqueue,
   OperationFailure,
   OperationRecord,
@@ -95,8 +96,9 @@ export type StoredResource = Pick<
 > &
   Partial<Pick<BindingRecord, 'bindingId' | 'expired' | 'revokedAt'>>
 
-/** A binding whose time is up, and whose credentials have not been revoked. */
-export type ExpiredBinding = Pick<BindingRecord, 'instanceId' | 'bindingId' | 'platform'>
+/** A binding whose time is up and whose credentials have not been revoked, with the provider and plan of its instance. */
+export type ExpiredBinding = Pick<BindingRecord, 'instanceId' | 'bindingId' | 'platform'> &
+  Pick<InstanceRecord, 'provider' | 'serviceId' | 'planId'>
 
 /** A resource, as the platform that asks for it knows it. */
 export type OwnResource = Pick<OperationRecord, 'platform' | 'instanceId' | 'bindingId'>
@@ -194,7 +196,7 @@ export interface Store extends Deliveries {
 
   /** The platform's newest operations of an instance and its bindings that are not internal, newest first. */
   recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]>
-  /** Ready bindings that have expired, are not revoked, and have no unfinished operation. */
+  /** Ready bindings that have expired and are not revoked, unless an operation on them or their instance is unfinished. */
   expiredBindings(): Promise<ExpiredBinding[]>
 
   /** Every instance of a provider, each followed by its bindings. */
@@ -226,10 +228,9 @@ export interface Store extends Deliveries {
    */
   release(claim: Claim, resumption?: Resumption): Promise<void>
   /**
-   * A synchronous operation continues in the background: it becomes asynchronous, may take `maximumMs` from now on, and keeps
-   * its claim. One that was never claimed (attempt 0) gets a job. `false`: the claim is lost, nothing was written.
+   * A synchronous operation continues in the background: it becomes asynchronous and keeps its claim. One that was never claimed (attempt 0) gets a job. `false`: the claim is lost, nothing was written.
    */
-  makeAsync(claim: Claim, maximumMs: number, enqueue: Enqueue): Promise<boolean>
+  makeAsync(claim: Claim, continuation: Continuation, enqueue: Enqueue): Promise<boolean>
 
   /**
    * Unfinished operations that need another worker: their lease has ended, which happens only when the worker has died, is

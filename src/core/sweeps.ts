@@ -49,8 +49,8 @@ export class Sweeps {
   }
 
   /**
-   * Looks for operations whose worker has died. A synchronous one is undone and an expired one fails, both without a call of
-   * the provider; any other gets a job, so that a worker slot of some replica takes it over.
+   * Looks for operations whose worker has died. An expired one fails and a synchronous one is undone, both without a call of
+   * the provider. A synchronous delete and any other get a job, so that a worker slot of some replica takes them over.
    */
   async sweep(): Promise<number> {
     const { attempts } = this.#operations
@@ -68,7 +68,7 @@ export class Sweeps {
   async #handle({ operation, expired }: Abandoned): Promise<void> {
     const { runner, log } = this.#options
     const { operationId } = operation
-    if (expired || !operation.async) return this.#operations.executor.expire(operationId)
+    if (expired || !operation.async) return this.#operations.executor.settleAbandoned(operationId)
     log.info({ operation: operationId }, 'the worker of an operation has gone; another one takes it over')
     await runner.ensure(operation, { now: true })
   }

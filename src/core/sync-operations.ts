@@ -1,11 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { type AttemptEnd, type Held, heldOf } from './attempt.ts'
+import { type AttemptEnd, type Held, heldOf, isLoss } from './attempt.ts'
 import { BrokerError, errorOf, refusals } from './errors.ts'
+import { isDelete } from './operation-kinds.ts'
 import type { Operations } from './operations.ts'
 import { Unavailable } from './provider.ts'
 import type { Finish } from './store.ts'
 import { LATE, orLate, timerMs } from './time-limits.ts'
-import { claimSurely } from './unknown-outcomes.ts'
+import { claimSurely, makeAsyncSurely } from './unknown-outcomes.ts'
 import { abortReasons } from './watchdog.ts'
 
 /** How a synchronous operation ended for its request. */
@@ -42,6 +43,7 @@ class SyncRun {
   readonly #terms: SyncTerms
   #held: Held
   #background = false
+  #tries = 0
   /** Why the last try failed: for the user it says more than that the time is up. */
   #lastFailure: Unavailable | undefined
 
@@ -52,7 +54,7 @@ class SyncRun {
   }
 
   get #isDelete(): boolean {
-    return this.#held.operation.kind === 'deprovision' || this.#held.operation.kind === 'unbind'
+    return isDelete(this.#held.operation)
   }
 
   async run(): Promise<SyncEnd> {
@@ -65,19 +67,25 @@ class SyncRun {
     return this.#terms.acceptsIncomplete || this.#isDelete ? this.#continue(work, this.#overtime) : this.#giveUp(work)
   }
 
-  /** Tries until it succeeds, is rejected, or the time is up. */
-  async #work(): Promise<AttemptEnd> {
-    for (let delay = FIRST_RETRY_MS, tries = 0; ; delay *= 2, tries += 1) {
-      // One claim covers all tries; the provider learns how often it has been asked. A failed try may have saved a state.
-      const held = tries === 0 ? this.#held : { ...this.#held, instance: undefined }
-      const number = this.#held.claim.attempt + tries
-      const options = { controller: this.#controller, background: () => this.#background, number }
-      const end = await this.#operations.attempts.run(held, options)
-      if (end.kind === 'failed' && end.error instanceof Unavailable) this.#lastFailure = end.error
-      const left = this.#terms.until - performance.now()
-      if (end.kind !== 'failed' || this.#controller.signal.aborted || delay > left) return end
-      await sleep(delay * (0.5 + Math.random() / 2))
-    }
+  /** Tries until it succeeds, is rejected, or the time is up. One claim covers all tries. */
+  #work(): Promise<AttemptEnd> {
+    const held = this.#held
+    const controller = this.#controller
+    const { signal } = controller
+    const options = { controller, background: () => this.#background }
+    return this.#operations.attempts.hold(held, options, async (tryOnce) => {
+      for (let delay = FIRST_RETRY_MS; ; delay *= 2) {
+        // The provider learns how often it was called. A failed try may have saved a state, so the next one reads the instance.
+        const end = await tryOnce(held.claim.attempt + this.#tries, this.#tries === 0 ? held.instance : undefined)
+        this.#tries += 1
+        if (end.kind === 'failed' && end.error instanceof Unavailable) this.#lastFailure = end.error
+        const left = this.#terms.until - performance.now()
+        if (end.kind !== 'failed' || signal.aborted || delay > left) return end
+        await pause(delay * (0.5 + Math.random() / 2), signal)
+        if (isLoss(signal.reason)) return { kind: 'lost' }
+        if (signal.aborted) return end
+      }
+    })
   }
 
   /** Turns the end of the work into the answer of the request. */
@@ -120,14 +128,24 @@ class SyncRun {
    * @param answer for a platform that cannot poll
    */
   async #continue(work: Promise<AttemptEnd>, answer: BrokerError): Promise<SyncEnd> {
-    const { log } = this.#operations.options
-    if (!(await this.#makeAsync())) return this.#answer(await work)
+    try {
+      if (!(await this.#makeAsync())) return this.#answer(await work)
+    } catch (error) {
+      this.#operations.keep(work.then((end) => this.#settleFailed(end)))
+      throw error
+    }
     this.#background = true
     if (this.#operations.stopping) this.#controller.abort(abortReasons.stopping)
-    const settled = work.then((end) => this.#operations.executor.settle(this.#held, end))
-    // The record stays unfinished and its lease ends, so that the sweep finds it.
-    settled.catch((error) => log.warn({ err: error }, 'the end of an operation could not be written'))
+    this.#operations.keep(work.then((end) => this.#operations.executor.settle(this.#held, end)))
     return this.#acceptedOr(answer)
+  }
+
+  /** The platform was told of an error. It repeats a delete; of anything else it believes that nothing was made. */
+  async #settleFailed(end: AttemptEnd): Promise<void> {
+    if (!this.#isDelete) return this.#undoAfter(end)
+    if (end.kind === 'succeeded' || end.kind === 'rejected') await this.#operations.executor.settle(this.#held, end)
+    // The sweep continues the delete in the background.
+    else await this.#operations.options.store.release(this.#held.claim)
   }
 
   /** The time was up before the worker of the halted operation had stopped: a job takes over. */
@@ -139,10 +157,12 @@ class SyncRun {
 
   async #makeAsync(): Promise<boolean> {
     const { store, runner } = this.#operations.options
-    const { maximumMs } = this.#terms
-    const { claim, operation, deadline } = this.#held
+    const { maximumMs, acceptsIncomplete } = this.#terms
+    const { claim, operation, deadline, lease } = this.#held
     const extendedAt = performance.now()
-    if (!(await store.makeAsync(claim, maximumMs, runner.enqueue))) return false
+    const continuation = { maximumMs, unreported: !acceptsIncomplete }
+    const until = () => lease.endsAt
+    if (!(await makeAsyncSurely(store, { claim, enqueue: runner.enqueue, until, ...continuation }))) return false
     this.#held = { ...this.#held, operation: { ...operation, async: true } }
     deadline.extend(extendedAt + maximumMs)
     return true
@@ -159,7 +179,7 @@ class SyncRun {
     const end = await orLate(work, ABORT_GRACE_MS)
     if (end === LATE) {
       // The provider ignores its signal. An undo beside it would race with it, and the request cannot wait.
-      this.#inBackground(work.then((late) => this.#undoAfter(late)))
+      this.#operations.keep(work.then((late) => this.#undoAfter(late)))
       throw this.#overtime
     }
     if (end.kind !== 'failed' || end.error instanceof Unavailable) return this.#answer(end)
@@ -172,24 +192,20 @@ class SyncRun {
     else await this.#undo(this.#overtime)
   }
 
-  /** Writes the success; when its outcome stays unknown, the platform is told of a failure, so that it must be undone. */
+  /** Writes the success. If that fails, the platform is told of a failure, so that the work must be undone. */
   async #finish(finish: Finish): Promise<boolean> {
     const { lease } = this.#held
     try {
       return await this.#operations.attempts.finish(this.#held, finish, Math.min(this.#terms.until, lease.endsAt))
     } catch (error) {
-      if (error instanceof Unavailable) this.#inBackground(this.#undo(refusals.unavailable(error.message)))
+      const reason = error instanceof Unavailable ? error.message : 'The outcome could not be stored.'
+      this.#operations.keep(this.#undo(refusals.unavailable(reason)))
       throw error
     }
   }
 
   #undo(error: BrokerError): Promise<void> {
-    return this.#operations.undo.undo(this.#held, error)
-  }
-
-  #inBackground(undone: Promise<void>): void {
-    const { log } = this.#operations.options
-    undone.catch((cause) => log.warn({ err: cause }, 'an operation could not be undone; the sweep takes it over'))
+    return this.#operations.undo.undo(this.#held, error, { tries: this.#tries })
   }
 
   /** Waits for the worker of the halted operation. `false`: the time is up, or the operation has ended. */
@@ -224,4 +240,11 @@ function waitUntil(at: number, signal: AbortSignal): { promise: Promise<undefine
     signal.removeEventListener('abort', end)
   }
   return { promise, cancel }
+}
+
+/** Ends early when the signal aborts. */
+async function pause(ms: number, signal: AbortSignal): Promise<void> {
+  const wait = waitUntil(performance.now() + ms, signal)
+  await wait.promise
+  wait.cancel()
 }

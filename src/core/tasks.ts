@@ -2,6 +2,7 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { CatalogPlan } from './catalog/index.ts'
 import type { Attempt, Stage } from './perform.ts'
 import type { RemovalTask, Task } from './provider.ts'
+import { storableText } from './provider-errors.ts'
 import type { BindingRecord, InstanceRecord } from './store.ts'
 
 /** The fields that every task has. `saveState` writes to the resource of the operation. */
@@ -19,7 +20,7 @@ export function baseTask(stage: Stage, attempt: Attempt, record: InstanceRecord 
     signal,
     log,
     saveState: (state) => saveState(stage, attempt, state),
-    progress: (text) => stage.store.progress(claim, secrets.hideIn(text)),
+    progress: (text) => handled(stage.store.progress(claim, storableText(secrets.hideIn(text)))),
     conceal: (secret) => secrets.add(secret)
   }
 }
@@ -39,7 +40,13 @@ function saveState(
   ...[state, bindingId]: [state: JsonObject, bindingId?: string]
 ): Promise<void> {
   secrets.addState(state)
-  return store.saveState(claim, state, bindingId)
+  return handled(store.saveState(claim, state, bindingId))
+}
+
+/** A provider may not wait for the call. Without a handler, its failure after a cancel would end the process. */
+function handled(work: Promise<void>): Promise<void> {
+  work.catch(() => undefined)
+  return work
 }
 
 /** The fields of a task whose plan is in the catalog. */

@@ -1,8 +1,9 @@
-import type { Held } from './attempt.ts'
+import { type Held, operationLog } from './attempt.ts'
 import { maximumMsOf } from './durations.ts'
 import type { BrokerError } from './errors.ts'
 import type { Operations } from './operations.ts'
 import { Rejected } from './provider.ts'
+import { storableText } from './provider-errors.ts'
 import type { Finish, OperationFields, OperationStart } from './store.ts'
 
 /** What the failure of an operation writes. A failed update or delete leaves the resource as it was. */
@@ -11,7 +12,7 @@ export function failedFinish({ kind }: OperationFields, error: BrokerError): Fin
   return {
     state: 'failed',
     description: error.message,
-    failure: { status: error.status, ...(code === undefined ? {} : { error: code }) },
+    failure: { status: error.status, ...(code === undefined ? {} : { error: storableText(code) }) },
     ...(instanceUsable !== undefined && (kind === 'update' || kind === 'deprovision') ? { instanceUsable } : {}),
     ...(updateRepeatable !== undefined && kind === 'update' ? { updateRepeatable } : {}),
     ...(kind === 'provision' ? { instance: { status: 'failed' } } : {}),
@@ -33,27 +34,44 @@ export class Undo {
   /**
    * Ends the operation as failed, and starts the removal or restoration of what it began in the same transaction. The store
    * decides whether there is anything to remove.
+   * @param tries how often the provider was called; what it rejects at the first call has not begun
    */
-  async undo(held: Held, error: BrokerError): Promise<void> {
+  async undo(held: Held, error: BrokerError, { tries }: { readonly tries: number }): Promise<void> {
     const { operation, claim } = held
     const { store, runner } = this.#operations.options
     const finish = failedFinish(operation, error)
-    const undo = await this.#undoOf(operation, error)
+    const undo = await this.#undoOf(operation, error instanceof Rejected && tries <= 1)
     if (undo !== undefined) finish.undo = { operation: undo, enqueue: runner.enqueue }
     if (!(await this.#operations.attempts.finish(held, finish))) await store.release(claim)
     else if (undo !== undefined) runner.wake()
   }
 
-  async #undoOf(operation: OperationFields, error: BrokerError): Promise<OperationStart | undefined> {
+  /**
+   * The restoration that a delete canceled, and that is due again because the provider has rejected the delete. The same for a
+   * synchronous update, whose request was answered with an error.
+   */
+  async restorationAfter({ kind, halts, instanceId }: OperationFields): Promise<OperationStart | undefined> {
+    if (kind !== 'deprovision' || halts === undefined) return undefined
+    const halted = await this.#operations.options.store.getOperation(halts)
+    if (halted?.kind === 'unbind') {
+      const text =
+        'an internal unbind was canceled by a delete that failed: credentials may still work; delete the binding'
+      operationLog(this.#operations.options.log, halted).error({}, text)
+    }
+    const isDue = halted?.kind === 'update' && halted.instanceId === instanceId && (halted.internal || !halted.async)
+    return isDue ? this.#restore(halted) : undefined
+  }
+
+  async #undoOf(operation: OperationFields, notBegun: boolean): Promise<OperationStart | undefined> {
     switch (operation.kind) {
       case 'provision':
         return this.#newOperation(operation, { kind: 'deprovision' })
       case 'bind':
         return this.#newOperation(operation, { kind: 'unbind' })
       case 'update':
-        // An update that the provider rejects has not begun.
-        return error instanceof Rejected ? undefined : this.#restore(operation)
+        return notBegun ? undefined : this.#restore(operation)
       case 'deprovision':
+        return this.restorationAfter(operation)
       case 'unbind':
         return undefined
     }
@@ -61,9 +79,18 @@ export class Undo {
 
   /** An update back to the plan and the parameters that are stored. */
   async #restore(operation: OperationFields): Promise<OperationStart | undefined> {
-    const instance = await this.#operations.options.store.getInstance(operation.instanceId)
+    const { store, catalog, log } = this.#operations.options
+    const instance = await store.getInstance(operation.instanceId)
     if (instance === undefined) return undefined
-    const { planId, parameters, context, maintenanceVersion } = instance
+    const { planId, serviceId, parameters, context, maintenanceVersion } = instance
+    if (catalog().plan(serviceId, planId) === undefined) {
+      // The provider needs the plan. The operation would block the instance until its deadline.
+      operationLog(log, operation).error(
+        { plan: planId },
+        'an instance is not restored after a failed update, because its plan has left the catalog: it may differ from its record'
+      )
+      return undefined
+    }
     const target = { planId, parameters, context, ...(maintenanceVersion === undefined ? {} : { maintenanceVersion }) }
     return this.#newOperation(operation, { kind: 'update', planId, target })
   }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { OutcomeUnknown, Unavailable } from './provider.ts'
-import type { Claim, ClaimResult, Enqueue, Finish, Start, StartResult, Store } from './store.ts'
+import type { Claim, ClaimResult, Continuation, Enqueue, Finish, Start, StartResult, Store } from './store.ts'
 
 /*
  * When the connection is lost at a COMMIT, nobody knows whether the transaction was committed. These functions find out, so
@@ -14,7 +14,7 @@ const PAUSE_MS = 200
  * {@link Store.start}. A repetition waits for the first transaction if that is still open, and finds its operation if it was
  * committed.
  * @param until `performance.now()` when to stop repeating
- * @throws {OutcomeUnknown} or {Unavailable} when the outcome is still unknown then
+ * @throws {OutcomeUnknown} when the outcome is still unknown then
  */
 export function startSurely(
   store: Store,
@@ -41,7 +41,7 @@ export function claimSurely(
 
 /**
  * {@link Store.finish}. A repetition that finds the operation ended compares its outcome with the one that was to be written.
- * @throws {OutcomeUnknown} or {Unavailable} when the outcome is still unknown at `until`
+ * @throws {OutcomeUnknown} when the outcome is still unknown at `until`
  */
 export function finishSurely(
   store: Store,
@@ -61,15 +61,41 @@ export function finishSurely(
   })
 }
 
-/** Repeats `work` from the first unknown outcome on until it answers. An error before that is thrown at once. */
+/**
+ * {@link Store.makeAsync}. It is repeated, too, when the store cannot be reached, because the work goes on meanwhile.
+ * @throws {Unavailable} when the store has not answered at `until`
+ */
+export async function makeAsyncSurely(
+  store: Store,
+  { claim, enqueue, until, ...continuation }: Continuation & { claim: Claim; enqueue: Enqueue; until: () => number }
+): Promise<boolean> {
+  while (true) {
+    try {
+      return await store.makeAsync(claim, continuation, enqueue)
+    } catch (error) {
+      if (!(error instanceof Unavailable) || performance.now() + PAUSE_MS >= until()) throw error
+    }
+    await sleep(PAUSE_MS)
+  }
+}
+
+/**
+ * Repeats `work` from the first unknown outcome on until it answers. An error before that is thrown at once.
+ * @throws {OutcomeUnknown} when the store has not answered until then
+ */
 async function untilKnown<T>(until: number, work: (repeated: boolean) => Promise<T>): Promise<T> {
   for (let repeated = false; ; repeated = true) {
     try {
       return await work(repeated)
     } catch (error) {
       const unknown = error instanceof OutcomeUnknown || (repeated && error instanceof Unavailable)
-      if (!unknown || performance.now() + PAUSE_MS >= until) throw error
+      if (!unknown) throw error
+      if (performance.now() + PAUSE_MS >= until) throw unknownFor(error)
     }
     await sleep(PAUSE_MS)
   }
+}
+
+function unknownFor(error: Unavailable): OutcomeUnknown {
+  return error instanceof OutcomeUnknown ? error : new OutcomeUnknown(error.message, { cause: error })
 }

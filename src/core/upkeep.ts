@@ -51,7 +51,8 @@ export class Watches {
       ...context(this.#stage, { signal: limit.signal, log }),
       instances: () => standingInstances(this.#stage, name)
     }
-    const watching = watch.call(provider, round).finally(() => this.#running.delete(name))
+    // As an asynchronous function, because a watch may also throw at once.
+    const watching = (async () => watch.call(provider, round))().finally(() => this.#running.delete(name))
     try {
       if ((await orLate(watching, WATCH_MS + GRACE_MS)) === LATE) {
         log.error({ minutes: WATCH_MS / 60_000 }, 'the watch of a provider ignores its abort; it is left to itself')
@@ -112,27 +113,27 @@ export async function* repairInstances(
  * bindings stay, for the platform to unbind.
  */
 export async function revokeExpired(operations: Operations): Promise<number> {
-  const expired = await operations.options.store.expiredBindings()
-  for (const { instanceId, bindingId, platform } of expired) {
-    const instance = await operations.options.store.getInstance(instanceId)
-    if (instance === undefined) continue
-    const { provider, serviceId, planId } = instance
+  const { store, catalog, log } = operations.options
+  let revoked = 0
+  for (const binding of await store.expiredBindings()) {
+    const { serviceId, planId, instanceId, bindingId } = binding
     const operation = operations.newOperation({
+      ...binding,
       kind: 'unbind',
-      platform,
-      instanceId,
-      bindingId,
-      provider,
-      serviceId,
-      planId,
       async: true,
       internal: true,
-      maximumMs: maximumMsOf(operations.options.catalog().plan(serviceId, planId))
+      maximumMs: maximumMsOf(catalog().plan(serviceId, planId))
     })
-    // `busy` and `changed` need no answer: the operation in the way ends, and the next round looks again.
-    await operations.start({ operation })
+    try {
+      // `busy` and `changed` need no answer: the operation in the way ends, and the next round looks again.
+      await operations.start({ operation })
+      revoked += 1
+    } catch (error) {
+      const ids = { instance: instanceId, binding: bindingId }
+      log.warn({ err: error, ...ids }, 'an expired binding could not be revoked; the next round tries again')
+    }
   }
-  return expired.length
+  return revoked
 }
 
 function context(stage: Stage, { signal, log }: UpkeepOptions): UpkeepContext {

@@ -14,6 +14,9 @@ export const abortReasons = {
 /** How long a provider call may take to stop after its deadline, or after its claim was lost, in milliseconds. */
 export const GRACE_MS = 10_000
 
+/** How often a lease is renewed, so that two renewals may fail before it ends. */
+const RENEWAL_MS = LEASE_MS / 3
+
 export interface WatchdogOptions {
   readonly controller: AbortController
   readonly lease: Lease
@@ -25,20 +28,21 @@ export interface WatchdogOptions {
 }
 
 /**
- * Keeps the lease of an attempt alive while a provider works, aborts the work when it must stop, and gives the provider up
+ * Keeps the lease of an operation alive during its attempts and the pauses between them, aborts the work when it must stop, and gives the provider up
  * when it does not.
  */
 export class Watchdog {
   readonly #options: WatchdogOptions
   readonly #abandoned = Promise.withResolvers<void>()
   readonly #stopListening: () => void
-  #nextRenewal = performance.now() + LEASE_MS / 3
+  #nextRenewal: number
   #lostAt = Number.POSITIVE_INFINITY
   #timer: NodeJS.Timeout | undefined
   #stopped = false
 
   constructor(options: WatchdogOptions) {
     this.#options = options
+    this.#nextRenewal = options.lease.endsAt - LEASE_MS + RENEWAL_MS
     this.#stopListening = options.deadline.onExtend(() => this.#check())
     this.#check()
   }
@@ -68,7 +72,7 @@ export class Watchdog {
     }
     const holds = this.#lostAt === Number.POSITIVE_INFINITY
     if (holds && now >= this.#nextRenewal) {
-      this.#nextRenewal = now + LEASE_MS / 3
+      this.#nextRenewal = now + RENEWAL_MS
       void this.#renew()
     }
     const due = [deadline.at, abandonAt, ...(holds ? [this.#nextRenewal, lease.endsAt] : [])].filter((at) => at > now)

@@ -3,8 +3,9 @@ import type { TaskLog } from '../core/provider.ts'
 import type { Execute, Execution, Runner, Sweep } from '../core/runner.ts'
 import type { Enqueue, OperationJob } from '../core/store.ts'
 
-/** Delay of a job that could not be executed now. */
+/** Delay of a job that could not be executed now, and of one that needs a plan or provider that is not there. */
 const LATER_MS = 50
+const ELSEWHERE_MS = 1_000
 const INTERVALS_MS = { minute: 60_000, hour: 3_600_000 } as const
 
 /** A job that waits for its time or is being executed. */
@@ -89,6 +90,7 @@ export class InProcessRunner implements Runner {
     if (execution === 'done') return
     if (execution === 'again') return this.#schedule(entry, 0)
     if (execution === 'later') return this.#schedule(entry, LATER_MS)
+    if (execution === 'elsewhere') return this.#schedule(entry, ELSEWHERE_MS)
     entry.failures += 1
     this.#schedule(entry, backoffMs(entry.failures))
   }

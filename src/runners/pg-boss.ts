@@ -29,8 +29,10 @@ const SUPERVISE_SECONDS = 10
 const POLL_MS = 1_000
 const SWEEP_POLL_SECONDS = 30
 const SCHEDULES = { minute: '* * * * *', hour: '17 * * * *' } as const
-/** Delay of a job that this replica cannot work on now, in seconds. */
+/** Delay of a job whose operation waits for another, in seconds. */
 const LATER_SECONDS = 1
+/** The longest delay of a job that this replica leaves to others, in seconds. */
+const ELSEWHERE_SECONDS = 10
 /** Sweeps end long before this; pg-boss wants a bound, of at most a day. */
 const EXPIRE_SECONDS = 23 * 3600
 const STOP_TIMEOUT_MS = 2_000
@@ -75,6 +77,8 @@ export class PgBossRunner implements Runner {
   #execute: Execute | undefined
   #poll: NodeJS.Timeout | undefined
   #looking = false
+  /** Set while looks fail although the database answers. */
+  #unreadable = false
   /** Set when a job may have come after the look that is under way. */
   #lookAgain = false
 
@@ -147,7 +151,7 @@ export class PgBossRunner implements Runner {
         const vacancy = this.#slots.vacancy()
         if (vacancy === undefined) return
         const { count, shortOnly, fullGroups } = vacancy
-        const jobs = await this.#boss.fetch<OperationJob>(QUEUE, {
+        const jobs = await this.#boss.fetch<QueuedJob>(QUEUE, {
           batchSize: count,
           ignoreGroups: [...fullGroups],
           ...(shortOnly ? { minPriority: 1 } : {})
@@ -155,14 +159,19 @@ export class PgBossRunner implements Runner {
         for (const job of jobs) this.#begin(job)
         if (jobs.length > 0) this.#lookAgain = true
       }
+      if (this.#unreadable) this.#log.info({}, 'the job queue can be read again')
+      this.#unreadable = false
     } catch (error) {
-      this.#log.debug({ err: error }, 'the job queue could not be read; it is read again within a second')
+      // Of a database that is away, other lines tell. Anything else, such as a missing table, needs the operator.
+      const level = this.#unreadable || this.#explain(error) instanceof Unavailable ? 'debug' : 'error'
+      this.#log[level]({ err: error }, 'the job queue could not be read; it is read again every second')
+      this.#unreadable = level === 'error' || this.#unreadable
     } finally {
       this.#looking = false
     }
   }
 
-  #begin(job: Job<OperationJob>): void {
+  #begin(job: Job<QueuedJob>): void {
     const free = this.#slots.take(job.data)
     const execution = this.#work(job).finally(() => {
       free()
@@ -172,7 +181,7 @@ export class PgBossRunner implements Runner {
     this.#executing.add(execution)
   }
 
-  async #work(job: Job<OperationJob>): Promise<void> {
+  async #work(job: Job<QueuedJob>): Promise<void> {
     const { data } = job
     let completing: Promise<unknown> | undefined
     const complete = () => {
@@ -182,6 +191,7 @@ export class PgBossRunner implements Runner {
       const execution = await this.#execute?.(data, this.#stopping.signal, complete)
       if (execution === 'again') await this.#send(data)
       if (execution === 'later') await this.#send(data, { startAfter: LATER_SECONDS })
+      if (execution === 'elsewhere') await this.#passOn(data)
       complete()
       await completing
     } catch (error) {
@@ -227,11 +237,22 @@ export class PgBossRunner implements Runner {
     await this.#boss.stop({ graceful: true, timeout: STOP_TIMEOUT_MS })
   }
 
+  /** The delay doubles, because the replica that can take the job may be a long time coming. */
+  async #passOn({ passedOn = 0, ...job }: QueuedJob): Promise<void> {
+    const startAfter = Math.min(2 ** passedOn, ELSEWHERE_SECONDS)
+    await this.#boss.send(QUEUE, { ...dataOf(job), passedOn: passedOn + 1 }, { ...optionsOf(job), startAfter })
+  }
+
   /** Only one job of an operation is active at a time. */
   async #send(job: OperationJob, options: Pick<SendOptions, 'db' | 'startAfter'> = {}): Promise<void> {
     const id = await this.#boss.send(QUEUE, { ...dataOf(job) }, { ...optionsOf(job), ...options })
     if (id === null) this.#log.warn({ operation: job.operationId }, 'the job queue took no job for an operation')
   }
+}
+
+interface QueuedJob extends OperationJob {
+  /** How many replicas in succession lacked its provider or plan. */
+  readonly passedOn?: number
 }
 
 /** Short operations come first. */

@@ -10,6 +10,10 @@ export function groupOf({ platform, kind }: Pick<OperationJob, 'platform' | 'kin
   return `${isShort(kind) ? 'short' : 'long'} ${platform}`
 }
 
+function groupsOf(platform: string): string[] {
+  return (['bind', 'provision'] as const).map((kind) => groupOf({ platform, kind }))
+}
+
 /** Which jobs may be fetched at the moment. */
 export interface Vacancy {
   /** How many at most, so that no limit is exceeded whatever jobs come. */
@@ -21,14 +25,18 @@ export interface Vacancy {
 }
 
 /**
- * The worker slots of a process. A quarter of them takes only short operations, and one platform never takes all slots, so that
- * neither long operations nor one platform block the others.
+ * The worker slots of a process. A quarter of them takes only short operations. One platform leaves a slot to the others, in total
+ * and of those that take long operations. So neither long operations nor one platform block the others. A process with one slot
+ * has none of these limits.
  */
 export class Slots {
   readonly #total: number
   readonly #forLong: number
   readonly #groupLimit: number
+  readonly #platformLimit: number
+  /** Running operations by group, and by platform. */
   readonly #groups = new Map<string, number>()
+  readonly #platforms = new Map<string, number>()
   #running = 0
   #long = 0
 
@@ -37,6 +45,7 @@ export class Slots {
     this.#total = total
     this.#forLong = total === 1 ? 1 : total - Math.max(1, Math.floor(total / 4))
     this.#groupLimit = Math.max(1, this.#forLong - 1)
+    this.#platformLimit = Math.max(1, total - 1)
   }
 
   /** Undefined while no job may be fetched. */
@@ -45,13 +54,12 @@ export class Slots {
     if (free === 0) return undefined
     const freeForLong = Math.min(free, this.#forLong - this.#long)
     const shortOnly = freeForLong === 0
-    const full = [...this.#groups].filter(([, count]) => count >= this.#groupLimit)
-    const counts = [...this.#groups.values()].filter((count) => count < this.#groupLimit)
-    const freeInGroup = this.#groupLimit - Math.max(0, ...counts)
+    const groups = limited(this.#groups, this.#groupLimit)
+    const platforms = limited(this.#platforms, this.#platformLimit)
     return {
-      count: Math.min(shortOnly ? free : freeForLong, freeInGroup),
+      count: Math.min(shortOnly ? free : freeForLong, groups.free, platforms.free),
       shortOnly,
-      fullGroups: full.map(([group]) => group)
+      fullGroups: [...new Set([...groups.full, ...platforms.full.flatMap(groupsOf)])]
     }
   }
 
@@ -62,11 +70,22 @@ export class Slots {
   }
 
   #count(job: OperationJob, change: 1 | -1): void {
-    const group = groupOf(job)
-    const count = (this.#groups.get(group) ?? 0) + change
-    if (count === 0) this.#groups.delete(group)
-    else this.#groups.set(group, count)
+    add(this.#groups, groupOf(job), change)
+    add(this.#platforms, job.platform, change)
     this.#running += change
     if (!isShort(job.kind)) this.#long += change
   }
+}
+
+/** Names that have reached a limit, and how many more any other name may have. */
+function limited(counts: ReadonlyMap<string, number>, limit: number): { full: string[]; free: number } {
+  const full = [...counts].filter(([, count]) => count >= limit).map(([name]) => name)
+  const others = [...counts.values()].filter((count) => count < limit)
+  return { full, free: limit - Math.max(0, ...others) }
+}
+
+function add(counts: Map<string, number>, name: string, change: 1 | -1): void {
+  const count = (counts.get(name) ?? 0) + change
+  if (count === 0) counts.delete(name)
+  else counts.set(name, count)
 }

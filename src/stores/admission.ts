@@ -7,7 +7,7 @@ export interface Situation {
   /** Absent when there is no such binding, or the operation is not about one. */
   readonly binding: ResourceStatus | undefined
   /** Unfinished operations of the instance and of all its bindings. */
-  readonly unfinished: readonly Pick<OperationRecord, 'operationId' | 'kind' | 'bindingId'>[]
+  readonly unfinished: readonly Pick<OperationRecord, 'operationId' | 'kind' | 'bindingId' | 'internal'>[]
   /** Instances that count for the quota of the start; absent when it has none. */
   readonly counted?: number
 }
@@ -27,7 +27,7 @@ export function admit(start: Start, situation: Situation): StartResult {
   const { halts } = start.operation
   const inTheWay = situation.unfinished.filter((other) => excludes(start.operation, other))
   if (inTheWay.some((other) => other.operationId !== halts)) return wasJustMade(start, inTheWay) ? 'changed' : 'busy'
-  if (halts !== undefined && !inTheWay.some((other) => isHaltable(other))) return 'changed'
+  if (halts !== undefined && !inTheWay.some((other) => isHaltable(start.operation, other))) return 'changed'
   if (!resourceFits(start, situation)) return 'changed'
   const { quota } = start
   return quota === undefined || (situation.counted ?? 0) < quota.instances ? 'started' : 'full'
@@ -51,9 +51,13 @@ function excludes(one: OperationStart, other: Pick<OperationRecord, 'bindingId'>
   return one.bindingId === undefined || other.bindingId === undefined || one.bindingId === other.bindingId
 }
 
-/** A delete ends creates and updates of its resource; other deletes end by themselves. */
-function isHaltable({ kind }: Pick<OperationRecord, 'kind'>): boolean {
-  return kind === 'provision' || kind === 'bind' || kind === 'update'
+/**
+ * A delete ends creates and updates of its resource; other deletes end by themselves. A deprovision also ends an internal unbind,
+ * which the platform does not know and which may fail for a long time, because it removes all bindings itself.
+ */
+function isHaltable(removal: OperationStart, other: Situation['unfinished'][number]): boolean {
+  if (other.kind === 'unbind') return other.internal && removal.kind === 'deprovision'
+  return other.kind !== 'deprovision' && other.bindingId === removal.bindingId
 }
 
 function resourceFits(start: Start, { instance, binding }: Situation): boolean {

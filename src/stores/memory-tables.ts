@@ -2,6 +2,7 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { Census, OperationCount, ResourceCount } from '../core/census.ts'
 import type {
   BindingRecord,
+  ExpiredBinding,
   InstancePatch,
   InstanceRecord,
   OperationRecord,
@@ -57,6 +58,19 @@ export class MemoryTables {
     return all.slice(from).filter(isIdle)
   }
 
+  expiredBindings(): ExpiredBinding[] {
+    const now = this.#now()
+    const all = [...this.bindings.values()].flatMap((ofInstance) => [...ofInstance.values()])
+    return all.flatMap(({ status, expiresAt, revokedAt, instanceId, bindingId, platform }) => {
+      const expired = status === 'ready' && revokedAt === undefined && expiresAt !== undefined && expiresAt <= now
+      const busy = [{ instanceId }, { instanceId, bindingId }].some((ids) => this.unfinished.has(resourceKey(ids)))
+      const instance = this.instances.get(instanceId)
+      if (!expired || busy || instance === undefined) return []
+      const { provider, serviceId, planId } = instance
+      return [{ instanceId, bindingId, platform, provider, serviceId, planId }]
+    })
+  }
+
   /** Instances of the platform that count for a quota of the plan. */
   #counted(platform: string, planId: string): number {
     const counts = (instance: InstanceRecord): boolean => {
@@ -87,7 +101,7 @@ export class MemoryTables {
     const resource =
       bindingId === undefined ? this.instances.get(instanceId) : this.bindings.get(instanceId)?.get(bindingId)
     const resourceBefore = resource && { status: resource.status, updatedAt: resource.updatedAt }
-    const ended = halted !== undefined && halted.kind !== 'update'
+    const ended = halted?.kind === 'provision' || halted?.kind === 'bind'
     const status = ended ? 'failed' : retryCreate === true ? 'creating' : undefined
     if (resource !== undefined && status !== undefined) Object.assign(resource, { status, updatedAt: this.#now() })
     this.operations.set(operation.operationId, operation)
@@ -115,6 +129,7 @@ export class MemoryTables {
     return {
       ...fields,
       state: 'in progress',
+      ageMs: 0,
       attempt: claimed ? 1 : 0,
       createdAt: now,
       deadline: new Date(now.getTime() + maximumMs),
@@ -176,6 +191,26 @@ export class MemoryTables {
     const bindings = this.bindings.get(instanceId) ?? new Map<string, BindingRecord>()
     this.bindings.set(instanceId, bindings)
     return bindings
+  }
+
+  /** A copy of `operation` for a caller, with its age by the clock of the store. */
+  read<Operation extends OperationRecord | undefined>(operation: Operation): Operation {
+    const copied = copy(operation)
+    if (copied !== undefined) copied.ageMs = this.#now().getTime() - copied.createdAt.getTime()
+    return copied
+  }
+
+  plansInUse(): { serviceId: string; planId: string }[] {
+    const plans = new Map<string, { serviceId: string; planId: string }>()
+    const add = (serviceId: string, planId: string) =>
+      plans.set(JSON.stringify([serviceId, planId]), { serviceId, planId })
+    for (const { instanceId, serviceId, planId, status } of this.instances.values()) {
+      if (status === 'failed') continue
+      add(serviceId, planId)
+      const target = this.unfinished.get(resourceKey({ instanceId }))?.target
+      if (target !== undefined) add(serviceId, target.planId)
+    }
+    return [...plans.values()]
   }
 
   census(): Census {

@@ -6,6 +6,7 @@ import {
   type BindingRecord,
   type Claim,
   type ClaimResult,
+  type Continuation,
   type Enqueue,
   type ExpiredBinding,
   type Finish,
@@ -59,32 +60,23 @@ export class MemoryStore implements Store {
   }
 
   async getOperation(operationId: string): Promise<OperationRecord | undefined> {
-    return copy(this.#tables.operations.get(operationId))
+    return this.#tables.read(this.#tables.operations.get(operationId))
   }
 
   async unfinishedOperation(instanceId: string, bindingId?: string): Promise<OperationRecord | undefined> {
-    return copy(this.#tables.unfinished.get(resourceKey({ instanceId, bindingId })))
+    return this.#tables.read(this.#tables.unfinished.get(resourceKey({ instanceId, bindingId })))
   }
 
   async unfinishedOperations(instanceId: string): Promise<OperationRecord[]> {
-    return copy(this.#tables.unfinishedOf(instanceId))
+    return this.#tables.unfinishedOf(instanceId).map((operation) => this.#tables.read(operation))
   }
 
   async latestOperation(of: OwnResource): Promise<OperationRecord | undefined> {
-    return copy(this.#tables.latest.get(latestKey(of)))
+    return this.#tables.read(this.#tables.latest.get(latestKey(of)))
   }
 
   async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
-    const plans = new Map<string, { serviceId: string; planId: string }>()
-    const add = (serviceId: string, planId: string) =>
-      plans.set(JSON.stringify([serviceId, planId]), { serviceId, planId })
-    for (const { instanceId, serviceId, planId, status } of this.#tables.instances.values()) {
-      if (status === 'failed') continue
-      add(serviceId, planId)
-      const target = this.#tables.unfinished.get(resourceKey({ instanceId }))?.target
-      if (target !== undefined) add(serviceId, target.planId)
-    }
-    return [...plans.values()]
+    return this.#tables.plansInUse()
   }
 
   async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
@@ -112,14 +104,17 @@ export class MemoryStore implements Store {
     if (this.#isLeased(operation)) return { kind: 'held' }
     if (halted !== undefined && this.#isLeased(halted)) return { kind: 'waiting' }
     const now = this.#now()
+    const { attempt, halts, deadline, createdAt } = operation
+    if (attempt === 0 && halts !== undefined) {
+      operation.deadline = new Date(now.getTime() + deadline.getTime() - createdAt.getTime())
+    }
     operation.attempt += 1
     operation.leaseUntil = this.#tables.nextLease()
     operation.startedAt ??= now
     return {
       kind: 'claimed',
-      operation: copy(operation),
-      remainingMs: operation.deadline.getTime() - now.getTime(),
-      ageMs: now.getTime() - operation.createdAt.getTime()
+      operation: this.#tables.read(operation),
+      remainingMs: operation.deadline.getTime() - now.getTime()
     }
   }
 
@@ -179,16 +174,18 @@ export class MemoryStore implements Store {
     await resumption.enqueue(copy(operation), undefined, resumption.delayMs)
   }
 
-  async makeAsync(claim: Claim, maximumMs: number, enqueue: Enqueue): Promise<boolean> {
+  async makeAsync(claim: Claim, { maximumMs, unreported }: Continuation, enqueue: Enqueue): Promise<boolean> {
     const operation = this.#fence(claim)
     if (operation === undefined) return false
     const before = { async: operation.async, deadline: operation.deadline }
     Object.assign(operation, { async: true, deadline: new Date(this.#now().getTime() + maximumMs) })
+    if (unreported) operation.unreported = true
     try {
       // A claimed operation has a worker already.
       if (claim.attempt === 0) await enqueue(copy(operation), undefined)
     } catch (error) {
       Object.assign(operation, before)
+      delete operation.unreported
       throw error
     }
     return true
@@ -199,7 +196,7 @@ export class MemoryStore implements Store {
     const matching = all.filter(
       (operation) => operation.platform === platform && operation.instanceId === instanceId && !operation.internal
     )
-    return copy(matching.slice(0, limit))
+    return matching.slice(0, limit).map((operation) => this.#tables.read(operation))
   }
 
   async deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
@@ -217,15 +214,7 @@ export class MemoryStore implements Store {
   }
 
   async expiredBindings(): Promise<ExpiredBinding[]> {
-    const now = this.#now()
-    const expired = ({ status, expiresAt, revokedAt, ...ids }: BindingRecord) =>
-      status === 'ready' &&
-      expiresAt !== undefined &&
-      expiresAt <= now &&
-      revokedAt === undefined &&
-      !this.#tables.unfinished.has(resourceKey(ids))
-    const all = [...this.#tables.bindings.values()].flatMap((bindings) => [...bindings.values()])
-    return all.filter(expired).map(({ instanceId, bindingId, platform }) => ({ instanceId, bindingId, platform }))
+    return this.#tables.expiredBindings()
   }
 
   async *listResources(provider: string): AsyncGenerator<StoredResource> {
@@ -239,12 +228,15 @@ export class MemoryStore implements Store {
   async abandoned(): Promise<Abandoned[]> {
     const now = this.#now()
     const wanted = ({ leaseUntil, deadline }: OperationRecord) => (leaseUntil ?? deadline) <= now
-    const operations = copy([...this.#tables.unfinished.values()].filter(wanted))
-    return operations.map((operation) => ({ operation, expired: operation.deadline <= now }))
+    const operations = [...this.#tables.unfinished.values()].filter(wanted)
+    return operations.map((operation) => ({
+      operation: this.#tables.read(operation),
+      expired: operation.deadline <= now
+    }))
   }
 
   async idle(idleMs: number, after?: string): Promise<OperationRecord[]> {
-    return copy(this.#tables.idle(idleMs, after))
+    return this.#tables.idle(idleMs, after).map((operation) => this.#tables.read(operation))
   }
 
   async forgetOperations(olderThanMs: number): Promise<number> {

@@ -6,7 +6,7 @@ const ERROR = 50
 
 /** Errors that the faults of a run explain. Any other message at this level is a difference. */
 const EXPECTED = [
-  /^the store cannot be reached; requests are answered 503 until it can$/,
+  /^the broker cannot start yet; requests are answered 503 until it can$/,
   // Answers 503 and 504.
   /^The broker cannot reach its database\.$/,
   /^The database of the broker is too busy\.$/,

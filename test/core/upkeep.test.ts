@@ -165,6 +165,8 @@ test('watch: a provider that hangs delays neither another provider nor the revoc
   const { signal } = new AbortController()
   const hanging = both.run(signal)
   await until('the other provider was called', () => others === 1)
+  // The first round has to see that the other provider settled.
+  await new Promise(setImmediate)
   await both.run(signal)
   assert.deepEqual([watches, others], [1, 2])
   assert.deepEqual(lines, ['the last watch of a provider still runs; this round skips it'])

@@ -78,9 +78,10 @@ export function bindStart(bindingId: string, record: Partial<BindingRecord> = {}
 /** The fields of a stored operation that its start determines; the rest of the record is the store's. */
 export function startedFields(record: OperationRecord | undefined): Omit<OperationStart, 'maximumMs' | 'claimed'> {
   assert.ok(record !== undefined)
-  const { state, attempt, createdAt, deadline, startedAt, leaseUntil, ...fields } = record
+  const { state, attempt, ageMs, createdAt, deadline, startedAt, leaseUntil, ...fields } = record
   assert.equal(state, 'in progress')
   assert.ok(createdAt instanceof Date && deadline >= createdAt)
+  assert.ok(ageMs >= 0)
   assert.equal(startedAt !== undefined, attempt > 0)
   assert.equal(leaseUntil !== undefined, attempt > 0)
   return fields

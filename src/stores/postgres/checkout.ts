@@ -26,10 +26,10 @@ export interface Checkout {
 
 /** Runs `work` with a connection of the pool, within the time of one call. */
 export async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>): Promise<T> {
-  const until = Date.now() + CALL_MS
+  const until = performance.now() + CALL_MS
   const checkout = await connect(pool)
   try {
-    return await within(until - Date.now(), work(checkout), (late) => checkout.giveUp(late))
+    return await within(until - performance.now(), work(checkout), (late) => checkout.giveUp(late))
   } catch (error) {
     if (checkout.broken !== undefined) throw unreachable(error)
     // The server may have said goodbye in the answer to a statement, before the connection closes.
@@ -61,7 +61,7 @@ export function queueMs(pool: Pool): number {
   if (pool.waitingCount === 0) return 0
   const { latestMs, since } = waitsFor(pool)
   const [oldest] = since
-  return Math.max(latestMs, oldest === undefined ? 0 : Date.now() - oldest.began)
+  return Math.max(latestMs, oldest === undefined ? 0 : performance.now() - oldest.began)
 }
 
 /**
@@ -70,7 +70,7 @@ export function queueMs(pool: Pool): number {
  */
 export function connect(pool: Pool): Promise<Checkout> {
   const waiting = waitsFor(pool)
-  const entry = { began: Date.now() }
+  const entry = { began: performance.now() }
   waiting.since.add(entry)
   return new Promise((resolve, reject) => {
     let late = false
@@ -82,7 +82,7 @@ export function connect(pool: Pool): Promise<Checkout> {
     pool.connect((error, client, release) => {
       clearTimeout(timer)
       waiting.since.delete(entry)
-      waiting.latestMs = Date.now() - entry.began
+      waiting.latestMs = performance.now() - entry.began
       if (client === undefined) reject(asUnavailable(error))
       else if (late) release()
       // Here and not a microtask later: one network packet can hold the end of the login and a FATAL error.

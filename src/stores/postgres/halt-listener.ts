@@ -70,11 +70,11 @@ export class HaltListener {
         silenceMs: ANSWER_MS
       })
     )
-    const lost = new Promise<never>((_resolve, reject) => {
-      client.on('error', reject)
-      client.on('end', () => reject(new Error('Connection terminated')))
-      signal.addEventListener('abort', () => reject(new Error('closed')), { once: true })
-    })
+    const { promise: lost, reject } = Promise.withResolvers<never>()
+    const onClose = () => reject(new Error('closed'))
+    client.on('error', reject)
+    client.on('end', () => reject(new Error('Connection terminated')))
+    signal.addEventListener('abort', onClose, { once: true })
     // It also rejects when nobody waits for it any more.
     lost.catch(() => {})
     client.on('notification', ({ payload }) => this.#tell(payload))
@@ -88,6 +88,7 @@ export class HaltListener {
         await Promise.race([client.query('SELECT'), lost])
       }
     } finally {
+      signal.removeEventListener('abort', onClose)
       await client.end()
     }
   }

@@ -8,6 +8,7 @@ import {
   type BindingRecord,
   type Claim,
   type ClaimResult,
+  type Continuation,
   type Enqueue,
   type ExpiredBinding,
   type Finish,
@@ -158,8 +159,8 @@ export class PostgresStore implements Store {
     return work.release(this.#context, claim, resumption)
   }
 
-  makeAsync(claim: Claim, maximumMs: number, enqueue: Enqueue): Promise<boolean> {
-    return work.makeAsync(this.#context, claim, { maximumMs, enqueue })
+  makeAsync(claim: Claim, continuation: Continuation, enqueue: Enqueue): Promise<boolean> {
+    return work.makeAsync(this.#context, claim, { ...continuation, enqueue })
   }
 
   recentOperations(platform: string, instanceId: string, limit: number): Promise<OperationRecord[]> {

@@ -165,6 +165,8 @@ export interface OperationRow {
   failure: OperationRecord['failure'] | null
   instance_usable: boolean | null
   update_repeatable: boolean | null
+  unreported: boolean
+  age_ms: number
   attempt: number
   lease_until: Date | null
   halts: string | null
@@ -178,7 +180,8 @@ export interface OperationRow {
 }
 
 export const operationColumnNames = `operation_id, kind, platform, instance_id, binding_id, provider, service_id, plan_id,
-  state, async, internal, target, description, failure, instance_usable, update_repeatable, attempt, lease_until, halts, deadline,
+  state, async, internal, unreported, target, description, failure, instance_usable, update_repeatable,
+  (extract(epoch FROM clock_timestamp() - created_at) * 1000)::float8 AS age_ms, attempt, lease_until, halts, deadline,
   originating_identity, request_identity, trace_context, created_at, started_at, finished_at`
 
 export function operationFrom(row: OperationRow): OperationRecord {
@@ -199,6 +202,8 @@ export function operationFrom(row: OperationRow): OperationRecord {
     ...optional('failure', row.failure),
     ...optional('instanceUsable', row.instance_usable),
     ...optional('updateRepeatable', row.update_repeatable),
+    ...(row.unreported ? { unreported: true } : {}),
+    ageMs: Math.max(0, row.age_ms),
     attempt: row.attempt,
     ...optional('leaseUntil', row.lease_until),
     ...optional('halts', row.halts),

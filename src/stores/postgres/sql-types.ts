@@ -7,6 +7,7 @@ import pg from 'pg'
 const parsers = new Map<number, (text: string) => unknown>([
   [pg.types.builtins.BOOL, (text) => text === 't'],
   [pg.types.builtins.INT4, Number],
+  [pg.types.builtins.FLOAT8, Number],
   [pg.types.builtins.JSONB, (text) => JSON.parse(text)],
   [pg.types.builtins.TIMESTAMPTZ, (text) => new Date(text)]
 ])

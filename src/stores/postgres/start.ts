@@ -73,8 +73,8 @@ async function lockSituation(
     `SELECT status FROM ${tables.instances} WHERE instance_id = $1 ${bindingId === undefined ? 'FOR UPDATE' : 'FOR SHARE'}`,
     [instanceId]
   )
-  const unfinished = await sql.query<Pick<OperationRow, 'operation_id' | 'kind' | 'binding_id'>>(
-    `SELECT operation_id, kind, binding_id FROM ${tables.operations} WHERE instance_id = $1 AND state = 'in progress'`,
+  const unfinished = await sql.query<Pick<OperationRow, 'operation_id' | 'kind' | 'binding_id' | 'internal'>>(
+    `SELECT operation_id, kind, binding_id, internal FROM ${tables.operations} WHERE instance_id = $1 AND state = 'in progress'`,
     [instanceId]
   )
   // After the operations: whoever is seen to have finished is seen to have removed its binding too.
@@ -91,6 +91,7 @@ async function lockSituation(
     unfinished: unfinished.map((row) => ({
       operationId: row.operation_id,
       kind: row.kind,
+      internal: row.internal,
       ...(row.binding_id === null ? {} : { bindingId: row.binding_id })
     })),
     ...(counted === undefined ? {} : { counted })
@@ -98,8 +99,8 @@ async function lockSituation(
 }
 
 /**
- * Ends the create or update and notifies its worker at the commit. The lease stays, because the delete waits for the worker.
- * A create leaves a `failed` resource behind, an update leaves it `ready`.
+ * Ends the halted operation and notifies its worker at the commit. The lease stays, because the delete waits for the worker.
+ * A create leaves a `failed` resource behind, any other operation leaves its resource as it is.
  */
 async function halt(tables: Tables, sql: Sql, operation: OperationStart): Promise<void> {
   const [halted] = await sql.query<Pick<OperationRow, 'kind'>>(
@@ -111,7 +112,7 @@ async function halt(tables: Tables, sql: Sql, operation: OperationStart): Promis
     SELECT kind FROM halted, told`,
     [operation.halts, HALTED, tables.haltChannel]
   )
-  if (halted?.kind !== 'update') await setStatus(tables, sql, operation, 'failed')
+  if (halted?.kind === 'provision' || halted?.kind === 'bind') await setStatus(tables, sql, operation, 'failed')
 }
 
 async function setStatus(tables: Tables, sql: Sql, operation: OperationStart, status: string): Promise<void> {
@@ -141,6 +142,8 @@ function collisionOf(error: unknown, start: Start, schema: string): StartResult 
   if (sqlState(error) !== '23505' || !(error instanceof Error)) return undefined
   if (!('schema' in error) || error.schema !== schema || !('constraint' in error)) return undefined
   if (error.constraint === 'service_instances_pkey' || error.constraint === 'service_bindings_pkey') return 'changed'
+  // The first transaction of a repeated start was committed after all. Ids of operations are random.
+  if (error.constraint === 'operations_pkey') return 'started'
   if (error.constraint !== 'operations_one_unfinished') return undefined
   return start.operation.kind === 'provision' || start.operation.kind === 'bind' ? 'changed' : 'busy'
 }

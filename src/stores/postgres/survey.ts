@@ -2,6 +2,7 @@ import type { JsonObject } from '../../../schemas/common.ts'
 import type { Census, ResourceCount } from '../../core/census.ts'
 import type { ExpiredBinding, OperationKind, ResourceStatus, StoredResource } from '../../core/store.ts'
 import type { StoreContext } from './context.ts'
+import type { BindingRow, InstanceRow } from './rows.ts'
 import { read } from './transactions.ts'
 
 interface ResourceRow {
@@ -66,17 +67,29 @@ async function resourceFrom({ sealer }: StoreContext, row: ResourceRow): Promise
   }
 }
 
+type ExpiredRow = Pick<InstanceRow, 'provider' | 'service_id' | 'plan_id'> &
+  Pick<BindingRow, 'instance_id' | 'binding_id' | 'platform'>
+
 /** {@link Store.expiredBindings}. */
 export async function expiredBindings({ pool, tables }: StoreContext): Promise<ExpiredBinding[]> {
-  const rows = await read<{ instance_id: string; binding_id: string; platform: string }>(
+  const rows = await read<ExpiredRow>(
     pool,
-    `SELECT b.instance_id, b.binding_id, b.platform FROM ${tables.bindings} AS b
+    `SELECT b.instance_id, b.binding_id, b.platform, i.provider, i.service_id, i.plan_id
+    FROM ${tables.bindings} AS b JOIN ${tables.instances} AS i USING (instance_id)
     WHERE b.expires_at <= clock_timestamp() AND b.revoked_at IS NULL AND b.status = 'ready'
       AND NOT EXISTS (SELECT FROM ${tables.operations} AS o
-        WHERE o.state = 'in progress' AND o.instance_id = b.instance_id AND coalesce(o.binding_id, '') = b.binding_id)
+        WHERE o.state = 'in progress' AND o.instance_id = b.instance_id
+          AND coalesce(o.binding_id, b.binding_id) = b.binding_id)
     ORDER BY b.expires_at LIMIT ${PAGE}`
   )
-  return rows.map((row) => ({ instanceId: row.instance_id, bindingId: row.binding_id, platform: row.platform }))
+  return rows.map((row) => ({
+    instanceId: row.instance_id,
+    bindingId: row.binding_id,
+    platform: row.platform,
+    provider: row.provider,
+    serviceId: row.service_id,
+    planId: row.plan_id
+  }))
 }
 
 interface CountRow {

@@ -1,6 +1,6 @@
 import type { JsonObject } from '../../../schemas/common.ts'
 import { StaleAttempt } from '../../core/provider.ts'
-import type { Claim, ClaimResult, Enqueue, Renewal, Resumption } from '../../core/store.ts'
+import type { Claim, ClaimResult, Continuation, Enqueue, Renewal, Resumption } from '../../core/store.ts'
 import { auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
 import { bindingColumns, instanceColumns, type OperationRow, operationColumnNames, operationFrom } from './rows.ts'
@@ -12,7 +12,7 @@ const FENCE = `operation_id = $1 AND attempt = $2 AND state = 'in progress'`
 
 const LEASE = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
 
-type ClaimedRow = OperationRow & { readonly remaining_ms: string; readonly age_ms: string }
+type ClaimedRow = OperationRow & { readonly remaining_ms: number }
 
 /** {@link Store.claim}. */
 export async function claimOperation(context: StoreContext, operationId: string, key?: string): Promise<ClaimResult> {
@@ -20,20 +20,22 @@ export async function claimOperation(context: StoreContext, operationId: string,
   return inTransaction(context.pool, async (sql) => {
     const [claimed] = await sql.query<ClaimedRow>(
       `UPDATE ${operations} AS mine SET attempt = CASE WHEN claimed_by = $3 THEN attempt ELSE attempt + 1 END,
-        lease_until = ${LEASE('$2')}, claimed_by = $3, started_at = coalesce(started_at, clock_timestamp())
+        lease_until = ${LEASE('$2')}, claimed_by = $3, started_at = coalesce(started_at, clock_timestamp()),
+        deadline = CASE WHEN attempt = 0 AND halts IS NOT NULL
+          THEN clock_timestamp() + (deadline - created_at) ELSE deadline END
       WHERE operation_id = $1 AND state = 'in progress'
         AND (lease_until IS NULL OR lease_until <= clock_timestamp() OR claimed_by = $3)
         AND NOT EXISTS (
           SELECT FROM ${operations} AS halted
           WHERE halted.operation_id = mine.halts AND halted.lease_until > clock_timestamp()
         )
-      RETURNING ${operationColumnNames}, extract(epoch FROM deadline - clock_timestamp()) * 1000 AS remaining_ms,
-        extract(epoch FROM clock_timestamp() - created_at) * 1000 AS age_ms`,
+      RETURNING ${operationColumnNames},
+        (extract(epoch FROM deadline - clock_timestamp()) * 1000)::float8 AS remaining_ms`,
       [operationId, context.leaseMs, key ?? null]
     )
     if (claimed !== undefined) {
       const operation = operationFrom(claimed)
-      return { kind: 'claimed', operation, remainingMs: Number(claimed.remaining_ms), ageMs: Number(claimed.age_ms) }
+      return { kind: 'claimed', operation, remainingMs: claimed.remaining_ms }
     }
     const [unfinished] = await sql.query<{ leased: boolean }>(
       `SELECT coalesce(lease_until > clock_timestamp(), false) AS leased FROM ${operations}
@@ -133,14 +135,14 @@ export async function removeBinding(context: StoreContext, claim: Claim, binding
 export async function makeAsync(
   context: StoreContext,
   claim: Claim,
-  { maximumMs, enqueue }: { maximumMs: number; enqueue: Enqueue }
+  { maximumMs, unreported, enqueue }: Continuation & { enqueue: Enqueue }
 ): Promise<boolean> {
   return inTransaction(context.pool, async (sql) => {
     const [row] = await sql.query<OperationRow>(
-      `UPDATE ${context.tables.operations} SET async = true,
+      `UPDATE ${context.tables.operations} SET async = true, unreported = $4,
         deadline = clock_timestamp() + $3 * interval '1 millisecond'
       WHERE ${FENCE} RETURNING ${operationColumnNames}`,
-      [claim.operationId, claim.attempt, maximumMs]
+      [claim.operationId, claim.attempt, maximumMs, unreported]
     )
     if (row === undefined) return false
     // A claimed operation has a worker already, and a lease that shows when the worker dies.

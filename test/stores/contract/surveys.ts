@@ -202,7 +202,9 @@ export function surveys(open: Open): void {
     await ready('b-revoked', { expiresAt: past, revokedAt: new Date() })
     const creating = await started(store, bindStart('b-creating'))
     await failed(store, creating, { binding: { status: 'failed', expiresAt: past } })
-    assert.deepEqual(await store.expiredBindings(), [{ instanceId: 'i-1', bindingId: 'b-past', platform: 'cf' }])
+    const ofInstance = { provider: 'example', serviceId: 's-1', planId: 'p-1' }
+    const ids = { instanceId: 'i-1', bindingId: 'b-past', platform: 'cf' }
+    assert.deepEqual(await store.expiredBindings(), [{ ...ids, ...ofInstance }])
     const unbind = operationRecord('unbind', { bindingId: 'b-past' })
     await started(store, { operation: unbind })
     assert.deepEqual(await store.expiredBindings(), [])

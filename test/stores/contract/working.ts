@@ -195,14 +195,17 @@ export function working(open: Open): void {
     const claim = { operationId: operation.operationId, attempt: 1 }
     const before = await store.getOperation(operation.operationId)
     const fail = async () => assert.fail('a claimed operation got a job')
-    assert.equal(await store.makeAsync(claim, 3_600_000, fail), true)
+    assert.equal(await store.makeAsync(claim, { maximumMs: 3_600_000, unreported: false }, fail), true)
     const after = await store.getOperation(operation.operationId)
     assert.equal(after?.async, true)
     assert.ok(before !== undefined && after.deadline.getTime() > before.deadline.getTime() + 3_000_000)
     assert.equal(await store.keepAlive(claim), 'kept')
-    assert.equal(await store.makeAsync({ ...claim, attempt: 2 }, 1_000, noEnqueue), false)
+    assert.equal(
+      await store.makeAsync({ ...claim, attempt: 2 }, { maximumMs: 1_000, unreported: false }, noEnqueue),
+      false
+    )
     assert.equal(await store.finish(claim, { state: 'succeeded' }), true)
-    assert.equal(await store.makeAsync(claim, 1_000, fail), false)
+    assert.equal(await store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, fail), false)
   })
 
   test('makeAsync: an operation that was never claimed gets a job, or stays as it was', async (t) => {
@@ -213,16 +216,19 @@ export function working(open: Open): void {
     const fail = async () => {
       throw new Error('the queue is full')
     }
-    await assert.rejects(store.makeAsync(claim, 1_000, fail), /the queue is full/)
+    await assert.rejects(store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, fail), /the queue is full/)
     assert.equal((await store.getOperation(operation.operationId))?.async, false)
     const jobs: OperationJob[] = []
-    assert.equal(await store.makeAsync(claim, 1_000, async (job) => void jobs.push(job)), true)
+    assert.equal(
+      await store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, async (job) => void jobs.push(job)),
+      true
+    )
     assert.deepEqual(
       jobs.map(({ operationId, kind }) => [operationId, kind]),
       [[operation.operationId, 'provision']]
     )
     await claimed(store, operation)
-    assert.equal(await store.makeAsync(claim, 1_000, noEnqueue), false)
+    assert.equal(await store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, noEnqueue), false)
   })
 
   test('claim: tells the time that is left and the age by the clock of the store', async (t) => {
@@ -232,7 +238,8 @@ export function working(open: Open): void {
     assert.equal(result.kind, 'claimed')
     if (result.kind !== 'claimed') return
     assert.ok(result.remainingMs > 30_000 && result.remainingMs <= 60_000, String(result.remainingMs))
-    assert.ok(result.ageMs >= 0 && result.ageMs < 30_000, String(result.ageMs))
+    const { ageMs } = result.operation
+    assert.ok(ageMs >= 0 && ageMs < 30_000, String(ageMs))
     const overdue = await started(store, provisionStart({ instanceId: 'i-2', maximumMs: -5_000 }))
     const late = await store.claim(overdue.operationId)
     assert.ok(late.kind === 'claimed' && late.remainingMs <= -5_000)
@@ -301,7 +308,7 @@ export function working(open: Open): void {
 export async function refused(store: Store, claim: Claim): Promise<void> {
   assert.notEqual(await store.keepAlive(claim), 'kept')
   assert.equal(await store.finish(claim, { state: 'succeeded', instance: 'remove' }), false)
-  assert.equal(await store.makeAsync(claim, 1_000, noEnqueue), false)
+  assert.equal(await store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, noEnqueue), false)
   await assert.rejects(store.saveState(claim, { late: true }), StaleAttempt)
   await assert.rejects(store.progress(claim, 'late'), StaleAttempt)
   await assert.rejects(store.removeBinding(claim, 'b-1'), StaleAttempt)
