@@ -10,14 +10,22 @@ export const migrateCommand: Command = {
   run: migrateState
 }
 
+/** What takes long; on stderr, so that stdout is the result alone. */
+const progress = { info: tell, warn: tell }
+
+function tell(fields: object, message = ''): void {
+  process.stderr.write(`${message} ${JSON.stringify(fields)}\n`)
+}
+
 async function migrateState(): Promise<void> {
   const connectionString = databaseUrl()
   if (connectionString === undefined) {
     throw new ConfigError("Set DATABASE_URL to the PostgreSQL database of the broker's own state.")
   }
-  const pool = new Pool({ connectionString, max: 1 })
+  // One connection holds the lock of the migrations, another runs them.
+  const pool = new Pool({ connectionString, max: 2 })
   try {
-    const names = await explained(() => migrate(pool))
+    const names = await explained(() => migrate(pool, { log: progress }))
     process.stdout.write(names.length === 0 ? 'nothing to migrate\n' : `applied ${names.join(', ')}\n`)
   } finally {
     await pool.end()
