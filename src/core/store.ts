@@ -4,6 +4,7 @@ import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { ServiceInstanceMetadata } from '../../schemas/service-instance.ts'
 import type { Census } from './census.ts'
 import type { OriginatingIdentity } from './provider.ts'
+import type { ExpiredBinding, Listing, StoredResource } from './stored-resource.ts'
 import type { Deliveries, Undelivered } from './undelivered.ts'
 
 /*
@@ -73,16 +74,6 @@ export interface BindingRecord {
   createdAt: Date
   updatedAt: Date
 }
-
-/** What upkeep needs to know of an instance, or with `bindingId` of a binding. */
-export type StoredResource = Pick<
-  InstanceRecord,
-  'instanceId' | 'serviceId' | 'planId' | 'parameters' | 'status' | 'state'
-> &
-  Partial<Pick<BindingRecord, 'bindingId' | 'revokedAt'>>
-
-/** A binding whose time is up, and whose credentials have not been revoked. */
-export type ExpiredBinding = Pick<BindingRecord, 'instanceId' | 'bindingId' | 'platform'>
 
 /** What an update asks for, applied to the instance in one step when it succeeds. */
 export interface UpdateTarget {
@@ -245,8 +236,11 @@ export interface Store extends Deliveries {
   /** Ready bindings that have expired, are not revoked, and have no unfinished operation. */
   expiredBindings(): Promise<ExpiredBinding[]>
 
-  /** Every instance of a provider, each followed by its bindings. */
-  listResources(provider: string): AsyncIterable<StoredResource>
+  /**
+   * The instances of a provider. It reads page by page, so an instance whose plan changes meanwhile may come twice or not
+   * at all.
+   */
+  listResources(provider: string, listing?: Listing): AsyncIterable<StoredResource>
 
   /**
    * Begins an operation. When `operation.halts` is set, the halted operation and its resource become `failed` in the
@@ -287,6 +281,8 @@ export interface Store extends Deliveries {
 
   /** How much there is of what; for metrics. */
   census(): Promise<Census>
+  /** Upkeep of the store's own tables, about every minute on one of the replicas. Absent where there is none. */
+  tidy?(): Promise<void>
   /** Throws when the store cannot work at the moment. */
   health(): Promise<void>
   close(): Promise<void>

@@ -15,14 +15,17 @@ export interface UpkeepOptions {
   readonly log: TaskLog
 }
 
-/** Lets each provider look over its instances. One that fails keeps no other from it. */
+/** Lets the store tidy up, and each provider look over its instances. A failure of one does not stop the others. */
 export async function watchInstances(stage: Stage, { signal, log }: UpkeepOptions): Promise<void> {
+  await stage.store.tidy?.().catch((error: unknown) => {
+    log.warn({ err: error }, 'the store could not tidy up; it tries again in a minute')
+  })
   for (const provider of stage.providers.values()) {
     const line = providerLog(log, provider)
     try {
       await provider.watch?.({
         ...context(stage, { signal, log: line }),
-        instances: () => standingInstances(stage, provider.name)
+        instances: (choice) => standingInstances(stage, provider.name, choice)
       })
     } catch (error) {
       if (signal.aborted) return

@@ -144,16 +144,16 @@ export class MemoryTables {
   census(): Census {
     const waiting = ({ leaseUntil }: OperationRecord) => leaseUntil === undefined || leaseUntil <= this.#now()
     const operations = new Map<string, OperationCount>()
-    let waitingSince: Date | undefined
+    let oldest: number | undefined
     for (const operation of this.unfinished.values()) {
       count(operations, { kind: operation.kind, waiting: waiting(operation) })
-      const { createdAt } = operation
-      if (waiting(operation) && (waitingSince === undefined || createdAt < waitingSince)) waitingSince = createdAt
+      const age = Math.max(0, this.#now().getTime() - operation.createdAt.getTime())
+      if (waiting(operation) && age >= (oldest ?? 0)) oldest = age
     }
     const bindings = [...this.bindings.values()].flatMap((ofInstance) => [...ofInstance.values()])
     return {
       operations: [...operations.values()],
-      ...(waitingSince === undefined ? {} : { waitingSince: new Date(waitingSince) }),
+      ...(oldest === undefined ? {} : { oldestWaitingMs: oldest }),
       instances: countPlans(this.instances.values()),
       bindings: countPlans(bindings)
     }

@@ -144,6 +144,56 @@ test('watch: a provider sees its instances with their plan, state and bindings; 
   assert.ok(second)
 })
 
+test('watch: a provider chooses by the options of plans which instances it is given, and whether with their bindings', async (t) => {
+  const seen: (string | number)[] = []
+  const asked: unknown[] = []
+  const watch = async (round: WatchRound) => {
+    const all = round.instances({ where: (options) => asked.push(options) > 0, bindings: false })
+    for await (const { instanceId, bindings } of all) seen.push(instanceId, bindings.length)
+    for await (const { instanceId } of round.instances({ where: () => false })) seen.push(instanceId)
+  }
+  const { engine } = await scene(t, { more: { watch } })
+  const listed = t.mock.method(engine.options.store, 'listResources')
+  const other = Object.assign(new ScriptedProvider(), { name: 'other', watch })
+  const providers = new Map<string, ServiceProvider>([...engine.options.providers, ['other', other]])
+  await watchInstances({ ...engine.options, providers }, { log, signal: new AbortController().signal })
+  assert.deepEqual(seen, ['i-1', 0])
+  const plans = engine.options.catalog().plans
+  assert.deepEqual(
+    asked,
+    plans.map(({ options }) => options)
+  )
+  assert.deepEqual(
+    listed.mock.calls.map(({ arguments: [provider, listing] }) => [
+      provider,
+      listing?.plans?.length,
+      listing?.bindings
+    ]),
+    [
+      ['example', plans.length, false],
+      ['example', 0, true],
+      ['other', 0, false],
+      ['other', 0, true]
+    ]
+  )
+})
+
+test('watch: the store tidies up first, and a failure of it is logged', async (t) => {
+  const order: string[] = []
+  const { engine } = await scene(t, { more: { watch: async () => void order.push('watch') } })
+  const store = Object.assign(Object.create(engine.options.store), {
+    tidy: async () => {
+      order.push('tidy')
+      throw new Error('no')
+    }
+  })
+  const warned: (string | undefined)[] = []
+  const warn = (_fields: object, message?: string) => void warned.push(message)
+  await watchInstances({ ...engine.options, store }, { log: { ...log, warn }, signal: new AbortController().signal })
+  assert.deepEqual(order, ['tidy', 'watch'])
+  assert.deepEqual(warned, ['the store could not tidy up; it tries again in a minute'])
+})
+
 test('refresh: an instance with an unfinished operation is left alone, one with an unfinished bind is not', async (t) => {
   let refresh: WatchRound['refresh'] | undefined
   const watch = async (round: WatchRound) => {

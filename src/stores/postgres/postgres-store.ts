@@ -8,7 +8,6 @@ import {
   type Claim,
   type ClaimResult,
   type Enqueue,
-  type ExpiredBinding,
   type Finish,
   type InstanceRecord,
   LEASE_MS,
@@ -16,12 +15,13 @@ import {
   type OwnResource,
   type Start,
   type StartResult,
-  type Store,
-  type StoredResource
+  type Store
 } from '../../core/store.ts'
+import type { ExpiredBinding, Listing, StoredResource } from '../../core/stored-resource.ts'
 import { auditTrail } from './audit.ts'
 import { Batches } from './batches.ts'
 import type { StoreContext } from './context.ts'
+import { foldCounts } from './counts.ts'
 import { isPlainCreate } from './create-many.ts'
 import { finishOperation } from './finish.ts'
 import { isPlainFinish } from './finish-many.ts'
@@ -38,9 +38,11 @@ import { tablesOf } from './schema.ts'
 import { missingKids } from './sealed-texts.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
-import { census, expiredBindings, listResources } from './survey.ts'
-import { inTransaction, queueMs, read } from './transactions.ts'
-import { deliver, dropUndelivered } from './undelivered.ts'
+import { census, listResources, plansInUse } from './survey.ts'
+import { Sweeps } from './sweeps.ts'
+import { queueMs, read } from './transactions.ts'
+import { deliver } from './undelivered.ts'
+import { UnfinishedOperations } from './unfinished.ts'
 import * as work from './work.ts'
 
 export interface PostgresStoreOptions {
@@ -52,9 +54,6 @@ export interface PostgresStoreOptions {
   leaseMs?: number
   log?: Pick<TaskLog, 'warn'>
 }
-
-/** Deleting a week's operations at once would not end within the timeout of a statement. */
-const FORGET_BATCH = 2_000
 
 /** Pools that have our listener already: it stays when the store closes, because a pool outlives it. */
 const guarded = new WeakSet<Pool>()
@@ -68,6 +67,8 @@ export class PostgresStore implements Store {
   readonly #context: StoreContext
   readonly #halts: HaltListener
   readonly #batches: Batches
+  readonly #unfinished: UnfinishedOperations
+  readonly #sweeps: Sweeps
 
   constructor(pool: Pool, { schema, sealer, leaseMs = LEASE_MS, log }: PostgresStoreOptions) {
     const tables = tablesOf(schema)
@@ -75,6 +76,8 @@ export class PostgresStore implements Store {
     this.audit = auditTrail(this.#context)
     this.#halts = new HaltListener({ pool, tables, log })
     this.#batches = new Batches(this.#context)
+    this.#unfinished = new UnfinishedOperations(this.#context)
+    this.#sweeps = new Sweeps(this.#context)
     if (guarded.has(pool)) return
     guarded.add(pool)
     // A pool that loses an idle connection emits `error`, which without a listener ends the process. The pool has
@@ -124,18 +127,8 @@ export class PostgresStore implements Store {
     return this.#oneOperation(condition, [instanceId, bindingId, platform])
   }
 
-  async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
-    const { pool, tables } = this.#context
-    const rows = await read<{ service_id: string; plan_id: string }>(
-      pool,
-      `SELECT service_id, plan_id FROM ${tables.instances} WHERE status <> 'failed'
-      UNION
-      SELECT instance.service_id, operation.target ->> 'planId' FROM ${tables.operations} AS operation
-      JOIN ${tables.instances} AS instance USING (instance_id)
-      WHERE operation.state = 'in progress' AND operation.binding_id IS NULL AND operation.target IS NOT NULL
-        AND instance.status <> 'failed'`
-    )
-    return rows.map((row) => ({ serviceId: row.service_id, planId: row.plan_id }))
+  plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
+    return plansInUse(this.#context)
   }
 
   async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
@@ -192,51 +185,45 @@ export class PostgresStore implements Store {
   }
 
   dropUndelivered(): Promise<number> {
-    return dropUndelivered(this.#context)
+    return this.#sweeps.dropUndelivered()
   }
 
   expiredBindings(): Promise<ExpiredBinding[]> {
-    return expiredBindings(this.#context)
+    return this.#sweeps.expiredBindings()
   }
 
-  listResources(provider: string): AsyncIterable<StoredResource> {
-    return listResources(this.#context, provider)
+  listResources(provider: string, listing?: Listing): AsyncIterable<StoredResource> {
+    return listResources(this.#context, provider, listing)
   }
 
   async abandoned(): Promise<OperationRecord[]> {
     const { pool, tables } = this.#context
+    const unfinished = await this.#unfinished.look()
+    const ids = unfinished.filter(({ abandoned }) => abandoned).map(({ operationId }) => operationId)
+    if (ids.length === 0) return []
     const rows = await read<OperationRow>(
       pool,
-      `SELECT ${operationColumnNames} FROM ${tables.operations}
-      WHERE state = 'in progress' AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`
+      `SELECT ${operationColumnNames} FROM ${tables.operations} WHERE operation_id = ANY ($1)
+        AND state = 'in progress' AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`,
+      [ids]
     )
     return rows.map(operationFrom)
   }
 
-  async forgetOperations(before: Date): Promise<number> {
-    const { pool, tables } = this.#context
-    let forgotten = 0
-    while (true) {
-      const rows = await inTransaction(pool, (sql) =>
-        sql.query(
-          `DELETE FROM ${tables.operations} WHERE operation_id IN (
-            SELECT operation_id FROM ${tables.operations} WHERE finished_at < $1 LIMIT ${FORGET_BATCH}
-            FOR UPDATE SKIP LOCKED
-          ) RETURNING operation_id`,
-          [before]
-        )
-      )
-      forgotten += rows.length
-      if (rows.length < FORGET_BATCH) return forgotten
-    }
+  forgetOperations(before: Date): Promise<number> {
+    return this.#sweeps.forgetOperations(before)
   }
 
   onHalt(listener: (operationId: string) => void): () => void {
     return this.#halts.add(listener)
   }
 
-  census(): Promise<Census> {
-    return census(this.#context)
+  async census(): Promise<Census> {
+    return census(this.#context, await this.#unfinished.look())
+  }
+
+  tidy(): Promise<void> {
+    return foldCounts(this.#context)
   }
 
   /**

@@ -156,7 +156,7 @@ test('finish, saveState: no table holds a credential or state in plain text', as
   const tables = await pool.query<{ name: string }>(
     `SELECT format('%I.%I', table_schema, table_name) AS name FROM information_schema.tables WHERE table_schema = 'osb'`
   )
-  assert.equal(tables.rows.length, 5)
+  assert.ok(tables.rows.length >= 5)
   const encoded = [secret, Buffer.from(secret).toString('base64url').slice(0, 20), Buffer.from(secret).toString('hex')]
   let seen = 0
   for (const { name } of tables.rows) {

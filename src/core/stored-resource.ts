@@ -1,0 +1,19 @@
+import type { BindingRecord, InstanceRecord } from './store.ts'
+
+/** What upkeep needs to know of an instance, or with `bindingId` of a binding. */
+export type StoredResource = Pick<
+  InstanceRecord,
+  'instanceId' | 'serviceId' | 'planId' | 'parameters' | 'status' | 'state'
+> &
+  Partial<Pick<BindingRecord, 'bindingId' | 'revokedAt'>>
+
+/** Which resources of a provider are listed. */
+export interface Listing {
+  /** Ids of plans, of which the instances are listed; default: all. */
+  readonly plans?: readonly string[]
+  /** Whether each instance is followed by its bindings. Default: `true`. */
+  readonly bindings?: boolean
+}
+
+/** A binding whose time is up, and whose credentials have not been revoked. */
+export type ExpiredBinding = Pick<BindingRecord, 'instanceId' | 'bindingId' | 'platform'>

@@ -1,0 +1,138 @@
+import type { OperationKind } from '../../core/store.ts'
+import type { StoreContext } from './context.ts'
+import { read } from './transactions.ts'
+
+/** What a look tells of an unfinished operation, by the clock of the database. */
+export interface Unfinished {
+  readonly operationId: string
+  readonly kind: OperationKind
+  /** No worker holds a lease on it. */
+  readonly waiting: boolean
+  /** Its lease has ended, or it waits and its deadline has passed. */
+  readonly abandoned: boolean
+  readonly ageMs: number
+}
+
+interface LookRow {
+  /** {@link Mark.last} */
+  readonly last: string
+  readonly xmin: string
+  readonly xmax: string
+  /** Null when there is no unfinished operation. */
+  readonly operation_id: string | null
+  readonly seq: string
+  readonly kind: OperationKind
+  readonly waiting: boolean
+  readonly abandoned: boolean
+  readonly age_ms: string
+}
+
+/** How far the order of operations had come at a look. */
+interface Mark {
+  /** `seq` of the newest operation that anybody had begun to write. */
+  readonly last: bigint
+  /** Monotonic clock of the process, in milliseconds. */
+  readonly at: number
+  /** The transactions that wrote the operations up to `last` have ids below this. */
+  below?: bigint
+}
+
+/**
+ * How long a transaction may take from the `seq` of its operation to an id of its own. In between are microseconds,
+ * unless its process is stopped.
+ */
+const LATE_MS = 10_000
+/** Transactions of others must not hold the marks up for ever. Those of the store end within seconds. */
+const HELD_UP_MS = 300_000
+
+/**
+ * Finds the unfinished operations, in a time that depends on how many there are and not on how many have ended.
+ *
+ * The index of unfinished operations keeps an entry for each that has ended until VACUUM removes it, which an old
+ * snapshot (a `pg_dump` that runs for hours) prevents. So a look reads that index only for operations that are new, and
+ * the ones that it knows by their ids. The first look, and the one after an error, reads all of it.
+ */
+export class UnfinishedOperations {
+  readonly #context: StoreContext
+  /** `seq` by id of the operations that were unfinished at the last look. */
+  #known = new Map<string, bigint>()
+  /** All unfinished operations up to this `seq` are known. */
+  #complete = 0n
+  #marks: Mark[] = []
+  #looking: Promise<Unfinished[]> = Promise.resolve([])
+
+  constructor(context: StoreContext) {
+    this.#context = context
+  }
+
+  /** Looks again. Looks do not overlap. */
+  look(): Promise<Unfinished[]> {
+    const look = () => this.#look()
+    this.#looking = this.#looking.then(look, look)
+    return this.#looking
+  }
+
+  async #look(): Promise<Unfinished[]> {
+    const complete = this.#complete
+    const older = [...this.#known].filter(([, seq]) => seq <= complete).map(([operationId]) => operationId)
+    try {
+      const rows = await this.#read(complete, older)
+      const [first] = rows
+      if (first === undefined) throw new Error('The unfinished operations could not be read.')
+      if (BigInt(first.last) < complete) this.#reset()
+      else this.#advance(first)
+      const found = rows.flatMap((row) => (row.operation_id === null ? [] : { ...row, operation_id: row.operation_id }))
+      this.#known = new Map(found.map((row) => [row.operation_id, BigInt(row.seq)]))
+      return found.map((row) => ({
+        operationId: row.operation_id,
+        kind: row.kind,
+        waiting: row.waiting,
+        abandoned: row.abandoned,
+        ageMs: Number(row.age_ms)
+      }))
+    } catch (error) {
+      // Another server may answer next time, which can be behind in the order of operations.
+      this.#reset()
+      throw error
+    }
+  }
+
+  #read(complete: bigint, older: readonly string[]): Promise<LookRow[]> {
+    const { pool, tables } = this.#context
+    const unfinished = (condition: string) => `SELECT operation_id, seq::text, kind,
+        lease_until IS NULL OR lease_until <= clock_timestamp() AS waiting,
+        coalesce(lease_until, deadline) <= clock_timestamp() AS abandoned,
+        greatest(0, extract(epoch FROM clock_timestamp() - created_at) * 1000)::float8 AS age_ms
+      FROM ${tables.operations} WHERE state = 'in progress' AND ${condition}`
+    return read<LookRow>(
+      pool,
+      `SELECT at.last_value::text AS last, pg_snapshot_xmin(pg_current_snapshot())::text AS xmin,
+        pg_snapshot_xmax(pg_current_snapshot())::text AS xmax, operation.*
+      FROM ${tables.operationsSequence} AS at LEFT JOIN (
+        ${unfinished('seq > $1')} UNION ALL ${unfinished('operation_id = ANY ($2)')}
+      ) AS operation ON true`,
+      [complete.toString(), older]
+    )
+  }
+
+  /**
+   * An operation gets its `seq` before its transaction commits, so it can appear after one with a higher `seq`. All up to
+   * a mark have appeared when the transactions that wrote them have ended.
+   */
+  #advance({ last, xmin, xmax }: Pick<LookRow, 'last' | 'xmin' | 'xmax'>): void {
+    const now = performance.now()
+    for (const mark of this.#marks) if (now - mark.at >= LATE_MS) mark.below ??= BigInt(xmax)
+    const passed = ({ below, at }: Mark) => below !== undefined && (BigInt(xmin) >= below || now - at >= HELD_UP_MS)
+    for (let [mark] = this.#marks; mark !== undefined && passed(mark); [mark] = this.#marks) {
+      this.#complete = mark.last
+      this.#marks.shift()
+    }
+    this.#marks.push({ last: BigInt(last), at: now })
+  }
+
+  #reset(): void {
+    this.#known.clear()
+    this.#complete = 0n
+    this.#marks = []
+  }
+}
