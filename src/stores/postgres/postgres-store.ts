@@ -18,7 +18,7 @@ import {
   type Store
 } from '../../core/store.ts'
 import type { ExpiredBinding, Listing, StoredResource } from '../../core/stored-resource.ts'
-import { auditTrail } from './audit.ts'
+import { auditTrail, makeAuditPartitions } from './audit.ts'
 import { Batches } from './batches.ts'
 import type { StoreContext } from './context.ts'
 import { foldCounts } from './counts.ts'
@@ -222,8 +222,9 @@ export class PostgresStore implements Store {
     return census(this.#context, await this.#unfinished.look())
   }
 
-  tidy(): Promise<void> {
-    return foldCounts(this.#context)
+  async tidy(): Promise<void> {
+    await foldCounts(this.#context)
+    await makeAuditPartitions(this.#context)
   }
 
   /**

@@ -10,6 +10,8 @@ export interface Tables {
   readonly auditEvents: string
   /** A function. */
   readonly forgetAuditEvents: string
+  /** A function. */
+  readonly makeAuditPartitions: string
   readonly resourceCounts: string
   readonly resourceCountChanges: string
   readonly resourceCountsFolded: string
@@ -41,6 +43,7 @@ export function tablesOf(schema: string = DEFAULT_SCHEMA): Tables {
     operationsSequence: `${quoted}.operations_seq_seq`,
     auditEvents: `${quoted}.audit_events`,
     forgetAuditEvents: `${quoted}.forget_audit_events`,
+    makeAuditPartitions: `${quoted}.make_audit_partitions`,
     resourceCounts: `${quoted}.resource_counts`,
     resourceCountChanges: `${quoted}.resource_count_changes`,
     resourceCountsFolded: `${quoted}.resource_counts_folded`,

@@ -206,7 +206,7 @@ test('docs/audit.md: a broker with the rights that it grants works, and can neit
       'TRUNCATE osb.audit_events',
       'DROP TABLE osb.audit_events',
       'ALTER TABLE osb.audit_events DISABLE TRIGGER ALL',
-      'DROP TRIGGER audit_events_retention ON osb.audit_events',
+      'DROP TRIGGER audit_row_deleted ON osb.audit_events',
       `CREATE OR REPLACE FUNCTION osb.refuse_audit_change() RETURNS trigger LANGUAGE sql AS ''`,
       'DROP SCHEMA osb CASCADE'
     ]) {
