@@ -107,10 +107,10 @@ BEGIN
       newest xid8;
       folded bigint;
     BEGIN
-      SELECT before INTO folded_before FROM resource_counts_folded FOR UPDATE SKIP LOCKED;
-      IF NOT FOUND THEN
+      IF NOT pg_try_advisory_xact_lock(hashtext('osb-fold'), hashtext(current_schema())) THEN
         RETURN 0;
       END IF;
+      SELECT before INTO folded_before FROM resource_counts_folded;
       WITH gone AS (
         DELETE FROM resource_count_changes WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM resource_count_changes
@@ -123,7 +123,10 @@ BEGIN
         ON CONFLICT (platform, plan_id, resource, service_id, status) DO UPDATE SET count = counts.count + excluded.count
       )
       SELECT count(*), max(xid) INTO folded, newest FROM gone;
-      UPDATE resource_counts_folded SET before = CASE WHEN folded < rows_at_most THEN horizon ELSE least(horizon, newest) END;
+      IF folded > 0 THEN
+        UPDATE resource_counts_folded
+        SET before = CASE WHEN folded < rows_at_most THEN horizon ELSE least(horizon, newest) END;
+      END IF;
       RETURN folded;
     END
     $$ $sql$, current_schema());

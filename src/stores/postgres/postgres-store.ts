@@ -42,7 +42,7 @@ import { census, listResources, plansInUse } from './survey.ts'
 import { Sweeps } from './sweeps.ts'
 import { queueMs, read } from './transactions.ts'
 import { deliver } from './undelivered.ts'
-import { UnfinishedOperations } from './unfinished.ts'
+import { UnfinishedOperations, unfinishedById } from './unfinished.ts'
 import * as work from './work.ts'
 
 export interface PostgresStoreOptions {
@@ -203,8 +203,8 @@ export class PostgresStore implements Store {
     if (ids.length === 0) return []
     const rows = await read<OperationRow>(
       pool,
-      `SELECT ${operationColumnNames} FROM ${tables.operations} WHERE operation_id = ANY ($1)
-        AND state = 'in progress' AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`,
+      `SELECT ${operationColumnNames} FROM ${tables.operations} WHERE ${unfinishedById('$1')}
+        AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`,
       [ids]
     )
     return rows.map(operationFrom)

@@ -103,6 +103,9 @@ test('abandoned: operations that ended while an old snapshot is open are not rea
   await dump.connect()
   t.after(() => dump.end())
   await dump.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT FROM osb.operations')
+  // The planner takes the index of unfinished operations for empty.
+  await failed(store, await started(store, provisionStart()))
+  await pool.query('ANALYZE osb.operations')
   await pool.query(`INSERT INTO osb.operations (operation_id, kind, platform, instance_id, state, async, internal, attempt,
       deadline, created_at)
     SELECT 'o-' || n, 'provision', 'cf', 'i-' || n, 'in progress', true, false, 0, now(), now()
@@ -133,6 +136,12 @@ test('abandoned: operations that ended while an old snapshot is open are not rea
     for (let look = 0; look < 20; look += 1) assert.deepEqual(await idsOf(looking), ['overdue'])
   })
   assert.ok(further - settled < 500, `20 further looks read ${further - settled} entries`)
+  await pool.query(`UPDATE osb.operations SET state = 'failed', finished_at = now() WHERE state = 'in progress'`)
+  const idle = await readBy(async (looking) => {
+    await settle(looking, advance)
+    for (let look = 0; look < 20; look += 1) assert.deepEqual(await idsOf(looking), [])
+  })
+  assert.ok(idle - settled < 500, `20 looks without an unfinished operation read ${idle - settled} entries`)
 })
 
 /** Entries of the indexes of operations that scans have returned. */
