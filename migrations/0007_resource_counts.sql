@@ -69,6 +69,20 @@ BEGIN
     END
     $$ $sql$, current_schema());
 
+  -- Nobody else writes to the table meanwhile, so that all that was counted can be taken off.
+  EXECUTE format($sql$
+    CREATE OR REPLACE FUNCTION count_truncated() RETURNS trigger LANGUAGE plpgsql AS $$
+    BEGIN
+      INSERT INTO %1$I.resource_count_changes (change, platform, plan_id, resource, service_id, status)
+      SELECT -sum(n), platform, plan_id, resource, service_id, status FROM (
+        SELECT count AS n, platform, plan_id, resource, service_id, status FROM %1$I.resource_counts
+        UNION ALL
+        SELECT change, platform, plan_id, resource, service_id, status FROM %1$I.resource_count_changes
+      ) AS counted WHERE resource = TG_ARGV[0] GROUP BY 2, 3, 4, 5, 6 HAVING sum(n) <> 0;
+      RETURN NULL;
+    END
+    $$ $sql$, current_schema());
+
   -- A place in a quota that is taken although no instance on the plan counts: of the plan that an update goes to, and of
   -- the plan of a failed instance while it is being deleted. The operation remembers it, because its instance may be
   -- gone when it ends.
@@ -140,6 +154,8 @@ CREATE OR REPLACE TRIGGER count_updated AFTER UPDATE ON service_instances
   REFERENCING OLD TABLE AS old_rows NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_instances();
 CREATE OR REPLACE TRIGGER count_deleted AFTER DELETE ON service_instances
   FOR EACH ROW EXECUTE FUNCTION count_row('instance');
+CREATE OR REPLACE TRIGGER count_truncated AFTER TRUNCATE ON service_instances
+  FOR EACH STATEMENT EXECUTE FUNCTION count_truncated('instance');
 
 -- step
 CREATE OR REPLACE TRIGGER count_inserted AFTER INSERT ON service_bindings
@@ -150,6 +166,8 @@ CREATE OR REPLACE TRIGGER count_updated AFTER UPDATE OF platform, plan_id, servi
   EXECUTE FUNCTION count_row('binding');
 CREATE OR REPLACE TRIGGER count_deleted AFTER DELETE ON service_bindings
   FOR EACH ROW EXECUTE FUNCTION count_row('binding');
+CREATE OR REPLACE TRIGGER count_truncated AFTER TRUNCATE ON service_bindings
+  FOR EACH STATEMENT EXECUTE FUNCTION count_truncated('binding');
 
 -- step
 ALTER TABLE operations

@@ -5,8 +5,8 @@ import pg from 'pg'
 import type { ResourceCount } from '../../../src/core/census.ts'
 import type { Store } from '../../../src/core/store.ts'
 import { migrate, PostgresStore } from '../../../src/stores/postgres/index.ts'
-import { claimed, failed, readyInstance, started } from '../contract/opened.ts'
-import { bindStart, noEnqueue, operationRecord, provisionStart } from '../records.ts'
+import { claimed, failed, readyBinding, readyInstance, started } from '../contract/opened.ts'
+import { bindStart, noEnqueue, operationRecord, provisionStart, until } from '../records.ts'
 import { freshDatabase, freshStore, newSealer } from './fresh-store.ts'
 import { migrateTo } from './older-schema.ts'
 
@@ -87,6 +87,37 @@ test('census: counts agree with the tables after random lives, with folds in bet
   assert.equal(rows.length, 0)
 })
 
+test('census, plansInUse, start with a quota: they read no instance or binding, however many there are', async (t) => {
+  const { pool, url, sealer } = await freshStore(t)
+  const many = Array.from({ length: 5_000 }, (_, index) => index)
+  await pool.query(INSTANCE, [many.map((index) => `i-${index}`), many.map(() => 'p-1'), many.map(() => 'ready')])
+  const own = new pg.Pool({ connectionString: url, max: 1 })
+  const store = new PostgresStore(own, { sealer })
+  const before = await rowsRead(pool)
+  assert.deepEqual(lines((await store.census()).instances), ['s-1 p-1 ready 5000'])
+  assert.deepEqual(await store.plansInUse(), [{ serviceId: 's-1', planId: 'p-1' }])
+  const start = (instances: number) =>
+    store.start({ ...provisionStart({ instanceId: 'new' }), quota: { planId: 'p-1', instances } }, noEnqueue)
+  assert.equal(await start(5_000), 'full')
+  assert.equal(await start(5_001), 'started')
+  await store.close()
+  // The server counts what a session has read when it ends.
+  await own.end()
+  const after = await until('the rows are counted', async () => {
+    const now = await rowsRead(pool)
+    return now.changes > before.changes && now
+  })
+  assert.ok(after.resources - before.resources < 10, `it read ${after.resources - before.resources} rows`)
+})
+
+async function rowsRead(pool: pg.Pool): Promise<{ resources: number; changes: number }> {
+  const { rows } = await pool.query<{ name: string; n: number }>(
+    'SELECT relname::text AS name, (seq_tup_read + coalesce(idx_tup_fetch, 0))::int AS n FROM pg_stat_user_tables'
+  )
+  const of = (name: string) => rows.find((row) => row.name === name)?.n ?? 0
+  return { resources: of('service_instances') + of('service_bindings'), changes: of('resource_count_changes') }
+}
+
 test('tidy: what is committed after it was not lost, and nothing is counted twice', async (t) => {
   const { store, pool, url } = await freshStore(t)
   await readyInstance(store, 'i-1')
@@ -104,6 +135,22 @@ test('tidy: what is committed after it was not lost, and nothing is counted twic
   await store.tidy()
   await agree(store, pool)
   assert.equal(await taken(pool, 'p-1'), 4)
+})
+
+test('census: counts agree with tables that an administrator has changed', async (t) => {
+  const { store, pool } = await freshStore(t)
+  for (const id of ['i-1', 'i-2', 'i-3']) await readyInstance(store, id)
+  await readyBinding(store)
+  await store.tidy()
+  await readyInstance(store, 'i-4')
+  await pool.query(`UPDATE osb.service_instances SET plan_id = 'p-2' WHERE instance_id = 'i-2';
+    DELETE FROM osb.service_instances WHERE instance_id = 'i-3'`)
+  await agree(store, pool)
+  await pool.query('TRUNCATE osb.service_instances CASCADE')
+  assert.deepEqual((await store.census()).instances, [])
+  assert.deepEqual((await store.census()).bindings, [])
+  await store.tidy()
+  assert.deepEqual(await store.plansInUse(), [])
 })
 
 test('start: counts of a database that was restored into a server with lower transaction ids are right', async (t) => {
