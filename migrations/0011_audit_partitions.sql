@@ -181,12 +181,20 @@ ALTER TABLE audit_events_before VALIDATE CONSTRAINT audit_events_before_end;
 
 -- step
 DO $$
+DECLARE
+  boundary timestamptz := audit_partition_end('audit_events_before'::regclass);
 BEGIN
   IF (SELECT relispartition FROM pg_class WHERE oid = 'audit_events_before'::regclass) THEN
     RETURN;
   END IF;
-  EXECUTE format('ALTER TABLE audit_events ATTACH PARTITION audit_events_before FOR VALUES FROM (MINVALUE) TO (%L)',
-    audit_partition_end('audit_events_before'::regclass));
+  -- The clock of the server may have been set back meanwhile.
+  IF EXISTS (SELECT FROM audit_events_other WHERE at < boundary) THEN
+    ALTER TABLE audit_events_other DISABLE TRIGGER USER;
+    WITH earlier AS (DELETE FROM audit_events_other WHERE at < boundary RETURNING *)
+    INSERT INTO audit_events_before SELECT * FROM earlier;
+    ALTER TABLE audit_events_other ENABLE TRIGGER USER;
+  END IF;
+  EXECUTE format('ALTER TABLE audit_events ATTACH PARTITION audit_events_before FOR VALUES FROM (MINVALUE) TO (%L)', boundary);
   CREATE OR REPLACE TRIGGER audit_truncated BEFORE TRUNCATE ON audit_events_before
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
   DROP TRIGGER IF EXISTS audit_events_append_only ON audit_events_before;

@@ -95,8 +95,12 @@ test('migrate: when it stops half way, events are written and read, and the next
   t.after(() => store.close())
   await readyInstance(store)
   assert.deepEqual(await idsRead(pool), ['4', '5'])
+  // As by a clock that was set back.
+  await pool.query(EVENTS, [[0.5]])
   assert.deepEqual(await migrate(pool), ['0011_audit_partitions.sql'])
-  assert.deepEqual(await idsRead(pool), ['1', '2', '3', '4', '5'])
+  assert.deepEqual(await idsRead(pool), ['1', '2', '3', '6', '4', '5'])
+  assert.equal((await placesOf(pool)).audit_events_other, undefined)
+  await assert.rejects(pool.query('DELETE FROM osb.audit_events'), /append-only/)
 })
 
 test('audit_events: no partition can be changed, not directly either', async (t) => {
