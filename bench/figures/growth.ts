@@ -15,7 +15,7 @@ import { median } from '../harness/statistics.ts'
  */
 
 const FEW = 10_000
-/** Calls that one measurement takes the median of. */
+/** Calls that one measurement takes the median of; in the short form a third of them. */
 const CALLS = 60
 /** The store takes an operation for new for 10 s and two looks. */
 const SETTLE_MS = 16_000
@@ -96,13 +96,14 @@ function growth(query: Query): Figure {
         dumps ??= Promise.all([dump(few), dump(many)])
         await dumps
       }
-      const timeOn = (state: FilledState) => () => timed(state, query)
+      const calls = query.calls ?? (pace.short ? CALLS / 3 : CALLS)
+      const timeOn = (state: FilledState) => () => timed(state, { ...query, calls })
       return { unit: 'ms', ours: timeOn(many), baseline: timeOn(few) }
     }
   }
 }
 
-async function timed(state: FilledState, { before, call, after, calls = CALLS }: Query): Promise<Sample> {
+async function timed(state: FilledState, { before, call, after, calls }: Query & { calls: number }): Promise<Sample> {
   const times: number[] = []
   for (let index = 0; index < calls; index += 1) {
     await before?.(state)
