@@ -13,7 +13,7 @@ export interface MigrateOptions {
   schema?: string
   /** Default: `migrations/` of this package. */
   directory?: string
-  /** Aborts the wait for the lock, and cancels the statement that runs. */
+  /** Ends the wait for the lock, and closes the connection of the statement that runs. */
   signal?: AbortSignal
   /** Gets what takes long, and what it waits for. */
   log?: Pick<TaskLog, 'info' | 'warn'>

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import pg from 'pg'
 import { AuditReader, migrate, PostgresStore } from '../../../src/stores/postgres/index.ts'
@@ -86,9 +86,11 @@ test('migrate: the audit of before becomes a partition, while events are written
 
 test('migrate: when it stops half way, events are written and read, and the next start finishes it', async (t) => {
   const { pool } = await freshDatabase(t)
-  await migrateTo(t, pool, 10)
+  const migrations = new URL('../../../migrations/', import.meta.url)
+  const name = readdirSync(migrations).find((file) => file.endsWith('_audit_partitions.sql')) ?? ''
+  await migrateTo(t, pool, Number.parseInt(name, 10) - 1)
   await pool.query(EVENTS, [[3, 2, 1]])
-  const file = readFileSync(new URL('../../../migrations/0011_audit_partitions.sql', import.meta.url), 'utf8')
+  const file = readFileSync(new URL(name, migrations), 'utf8')
   const [, functions = '', swap = ''] = file.split(/^-- step$/m)
   await pool.query(`SET search_path = osb; ${functions}; ${swap}; RESET search_path`)
   const store = new PostgresStore(pool, { sealer: newSealer() })
@@ -97,7 +99,7 @@ test('migrate: when it stops half way, events are written and read, and the next
   assert.deepEqual(await idsRead(pool), ['4', '5'])
   // As by a clock that was set back.
   await pool.query(EVENTS, [[0.5]])
-  assert.deepEqual(await migrate(pool), ['0011_audit_partitions.sql'])
+  assert.equal((await migrate(pool))[0], name)
   assert.deepEqual(await idsRead(pool), ['1', '2', '3', '6', '4', '5'])
   assert.equal((await placesOf(pool)).audit_events_other, undefined)
   await assert.rejects(pool.query('DELETE FROM osb.audit_events'), /append-only/)

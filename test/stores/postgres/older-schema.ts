@@ -8,7 +8,7 @@ import { migrate } from '../../../src/stores/postgres/index.ts'
 
 const ours = fileURLToPath(new URL('../../../migrations', import.meta.url))
 
-/** Brings a database to the schema of an earlier version: the migrations up to this number. */
+/** Brings a database to the schema of an earlier version: that of the migrations up to this number. */
 export async function migrateTo(t: TestContext, pool: Pool, last: number): Promise<void> {
   const directory = await mkdtemp(join(tmpdir(), 'osb-migrations-'))
   t.after(() => rm(directory, { recursive: true }))
