@@ -23,15 +23,17 @@ export function hasText(place: string): string {
  * identity to identity in the index, so that its time depends on how many users there are and not on how many events.
  */
 export async function identitiesWith(pool: Pool, { auditEvents }: Tables, user: string): Promise<string[] | undefined> {
-  const next = (after: string) => `SELECT ${identityKey} AS key, e.originating_identity FROM ${auditEvents} AS e
-    WHERE e.originating_identity IS NOT NULL ${after} ORDER BY ${identityKey} LIMIT 1`
+  // The newest event of each, because these are near to each other on the disk.
+  const next = (below: string) => `SELECT ${identityKey} AS key, e.originating_identity FROM ${auditEvents} AS e
+    WHERE e.originating_identity IS NOT NULL ${below}
+    ORDER BY ${identityKey} DESC, e.at DESC, e.event_id DESC LIMIT 1`
   const rows = await readOnly<{ key: string; number: number }>(
     pool,
     `WITH RECURSIVE found (key, originating_identity, number) AS (
       (SELECT first.key, first.originating_identity, 1 FROM (${next('')}) AS first)
       UNION ALL
       SELECT further.key, further.originating_identity, found.number + 1
-      FROM found CROSS JOIN LATERAL (${next(`AND ${identityKey} > found.key`)}) AS further
+      FROM found CROSS JOIN LATERAL (${next(`AND ${identityKey} < found.key`)}) AS further
       WHERE found.number < ${IDENTITIES}
     )
     SELECT e.key::text, e.number FROM found AS e

@@ -33,10 +33,10 @@ export class Sweeps {
       const [row] = await inTransaction(pool, (sql) =>
         sql.query<{ count: number; last: string | null }>(
           `WITH old AS (
-            SELECT operation_id, finished_at FROM ${tables.operations} WHERE finished_at < $1 AND finished_at >= $2
+            SELECT ctid AS place, finished_at FROM ${tables.operations} WHERE finished_at < $1 AND finished_at >= $2
             ORDER BY finished_at LIMIT ${FORGET_BATCH} FOR UPDATE
           ), gone AS (
-            DELETE FROM ${tables.operations} WHERE operation_id = ANY (ARRAY(SELECT operation_id FROM old))
+            DELETE FROM ${tables.operations} WHERE ctid = ANY (ARRAY(SELECT place FROM old))
           )
           SELECT count(*)::int AS count, max(finished_at)::text AS last FROM old`,
           [before, this.#forgottenTo]

@@ -42,6 +42,12 @@ interface Mark {
  * unless its process is stopped.
  */
 const LATE_MS = 10_000
+/** How many operations may begin until an earlier one is committed, at the first look, which knows of no time before it. */
+const LATE = 20_000n
+/** Operations that a statement of the first look reads, at first. */
+const RANGE = 50_000n
+/** How long such a statement should take at most; it is given up after 4 s. */
+const RANGE_MS = 800
 /** Transactions of others must not hold the marks up for ever. Those of the store end within seconds. */
 const HELD_UP_MS = 300_000
 
@@ -62,8 +68,8 @@ export class UnfinishedOperations {
   readonly #context: StoreContext
   /** `seq` by id of the operations that were unfinished at the last look. */
   #known = new Map<string, bigint>()
-  /** All unfinished operations up to this `seq` are known. */
-  #complete = 0n
+  /** All unfinished operations up to this `seq` are known; undefined before the first look. */
+  #complete: bigint | undefined
   #marks: Mark[] = []
   #looking: Promise<Unfinished[]> = Promise.resolve([])
 
@@ -79,9 +85,10 @@ export class UnfinishedOperations {
   }
 
   async #look(): Promise<Unfinished[]> {
-    const complete = this.#complete
-    const older = [...this.#known].filter(([, seq]) => seq <= complete).map(([operationId]) => operationId)
     try {
+      if (this.#complete === undefined) await this.#lookAtAll()
+      const complete = this.#complete ?? 0n
+      const older = [...this.#known].filter(([, seq]) => seq <= complete).map(([operationId]) => operationId)
       const rows = await this.#read(complete, older)
       const [first] = rows
       if (first === undefined) throw new Error('The unfinished operations could not be read.')
@@ -101,6 +108,47 @@ export class UnfinishedOperations {
       this.#reset()
       throw error
     }
+  }
+
+  /**
+   * Reads the whole index, in ranges from its end, where the entries are that VACUUM could not remove. All of it at once
+   * could take longer than a statement may.
+   */
+  async #lookAtAll(): Promise<void> {
+    const { pool, tables } = this.#context
+    const [end] = await read<{ last: string }>(
+      pool,
+      `SELECT last_value::text AS last FROM ${tables.operationsSequence}`
+    )
+    if (end === undefined) throw new Error('The order of the operations could not be read.')
+    const last = BigInt(end.last)
+    let size = RANGE
+    for (let to = last; to > 0n; ) {
+      const from = to > size ? to - size : 0n
+      const began = performance.now()
+      try {
+        await this.#readRange(from, to)
+      } catch (error) {
+        if (size <= RANGE) throw error
+        size = RANGE
+        continue
+      }
+      to = from
+      const took = performance.now() - began
+      if (took < RANGE_MS / 4) size *= 2n
+      if (took > RANGE_MS && size > RANGE / 16n) size /= 2n
+    }
+    this.#complete = last > LATE ? last - LATE : 0n
+  }
+
+  async #readRange(from: bigint, to: bigint): Promise<void> {
+    const { pool, tables } = this.#context
+    const rows = await read<{ operation_id: string; seq: string }>(
+      pool,
+      `SELECT operation_id, seq::text FROM ${tables.operations} WHERE finished_at IS NULL AND seq > $1 AND seq <= $2`,
+      [from.toString(), to.toString()]
+    )
+    for (const { operation_id: operationId, seq } of rows) this.#known.set(operationId, BigInt(seq))
   }
 
   #read(complete: bigint, older: readonly string[]): Promise<LookRow[]> {
@@ -139,7 +187,7 @@ export class UnfinishedOperations {
 
   #reset(): void {
     this.#known.clear()
-    this.#complete = 0n
+    this.#complete = undefined
     this.#marks = []
   }
 }

@@ -96,6 +96,18 @@ test('abandoned: after an error it looks at everything again, since another serv
   assert.deepEqual(await idsOf(store), ['again', 'old'])
 })
 
+test('abandoned: the first look finds an old operation among many, in more than one statement', async (t) => {
+  const { store, pool } = await freshStore(t)
+  await started(store, provisionStart({ ...OVERDUE, instanceId: 'old' }))
+  // Places in the order of operations that are gone.
+  await pool.query(`SELECT setval('osb.operations_seq_seq', 1000000)`)
+  await started(store, provisionStart({ ...OVERDUE, instanceId: 'new' }))
+  const statements = t.mock.method(pg.Client.prototype, 'query')
+  assert.deepEqual(await idsOf(store), ['old', 'new'])
+  assert.ok(statements.mock.callCount() > 4)
+  assert.deepEqual(await idsOf(store), ['old', 'new'])
+})
+
 test('abandoned: operations that ended while an old snapshot is open are not read again', async (t) => {
   const { store, url, pool, sealer } = await freshStore(t)
   const advance = clock(t)
