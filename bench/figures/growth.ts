@@ -194,10 +194,11 @@ function audited(filter: AuditFilter): Call {
 }
 
 const forgetting: Pick<Query, 'before' | 'call'> = {
+  // As long as others, so that they come one after the other and not into what room older ones have left.
   before: ({ pool }) =>
     pool.query(`INSERT INTO osb.operations (operation_id, kind, platform, instance_id, state, async, internal, attempt, deadline,
-        created_at, finished_at)
-      SELECT 'old-' || gen_random_uuid(), 'bind', 'platform-0', 'old', 'succeeded', true, false, 1, now(), now(),
+        description, created_at, finished_at)
+      SELECT 'old-' || gen_random_uuid(), 'bind', 'platform-0', 'old', 'succeeded', true, false, 1, now(), repeat('x', 300), now(),
         now() - interval '8 days' FROM generate_series(1, 1000)`),
   call: async ({ store }) => {
     const forgotten = await store.forgetOperations(new Date(Date.now() - 7.5 * 24 * 3_600_000))
@@ -205,8 +206,9 @@ const forgetting: Pick<Query, 'before' | 'call'> = {
   }
 }
 
+/** Of one of the newest operations, as platforms ask for them; older ones would have to come from the disk. */
 const poll: Call = async ({ store, rows }) => {
-  const operation = await store.getOperation(`operation-${1 + Math.floor(Math.random() * rows)}`)
+  const operation = await store.getOperation(`operation-${rows - Math.floor(Math.random() * FEW)}`)
   if (operation === undefined) throw new Error('an operation is not there')
   await store.latestOperation(operation)
 }
