@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { parseArgs } from 'node:util'
+import { endGrowth } from './figures/growth.ts'
 import { figures } from './figures/index.ts'
 import type { Figure } from './harness/figure.ts'
 import { positive } from './harness/options.ts'
@@ -10,7 +11,7 @@ import { type Pace, Stage } from './harness/stage.ts'
 import { bearable, type Measured, missedByFar, reached } from './harness/verdict.ts'
 
 /*
- * npm run bench [-- --only NAME,… --rounds N --seconds N --short --json FILE]: every figure of docs/performance.md as a ratio
+ * npm run bench [-- --only NAME,… --rounds N --seconds N --rows N --short --json FILE]: every figure of docs/performance.md as a ratio
  * to its baseline in the same run. The short form fails only where a figure is missed by far.
  */
 
@@ -19,6 +20,7 @@ const { values } = parseArgs({
     only: { type: 'string' },
     rounds: { type: 'string' },
     seconds: { type: 'string' },
+    rows: { type: 'string' },
     short: { type: 'boolean', default: false },
     json: { type: 'string' }
   }
@@ -26,7 +28,8 @@ const { values } = parseArgs({
 const pace: Pace = {
   rounds: positive('rounds', values.rounds ?? (values.short ? '3' : '5')),
   seconds: positive('seconds', values.seconds ?? (values.short ? '0.5' : '5')),
-  short: values.short
+  short: values.short,
+  rows: positive('rows', values.rows ?? (values.short ? '100000' : '3000000'))
 }
 const chosen = choose(values.only)
 const measured: Measured[] = []
@@ -36,6 +39,7 @@ for (const figure of chosen) {
   measured.push(one)
   console.log(line(one))
 }
+await endGrowth()
 console.log(`\n${table(measured)}`)
 if (values.json !== undefined)
   writeFileSync(values.json, `${JSON.stringify({ machine: machine(), pace, measured }, null, 2)}\n`)
@@ -74,7 +78,8 @@ function choose(only: string | undefined) {
   if (only === undefined) return figures.filter(({ slow }) => !(values.short && slow === true))
   const names = only.split(',')
   const known = figures.map(({ name }) => name)
-  const unknown = names.find((name) => !known.includes(name))
+  const groups = new Set(figures.flatMap(({ group }) => group ?? []))
+  const unknown = names.find((name) => !known.includes(name) && !groups.has(name))
   if (unknown !== undefined) throw new Error(`There is no figure "${unknown}"; there are ${known.join(', ')}.`)
-  return figures.filter(({ name }) => names.includes(name))
+  return figures.filter(({ name, group }) => names.includes(name) || (group !== undefined && names.includes(group)))
 }

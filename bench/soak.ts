@@ -28,7 +28,7 @@ const MS_PER_HOUR = 3_600_000
 const ALLOWED = { resident: 30, heap: 5 }
 
 console.log(machine())
-const stage = new Stage({ rounds: 1, seconds: minutes * 60, short: false })
+const stage = new Stage({ rounds: 1, seconds: minutes * 60, short: false, rows: 0 })
 try {
   const url = await stage.database('bench_soak')
   const broker = await stage.broker({ BROKER_STORAGE: 'postgres', DATABASE_URL: url }, { probed: true })

@@ -49,7 +49,7 @@ export const metrics = fp<MetricsOptions>(
     const observe: BatchObservableCallback = async (result) => {
       if (!app.osbLifecycle.ready) return
       try {
-        const { operations, waitingSince, ...resources } = await read()
+        const { operations, oldestWaitingMs = 0, ...resources } = await read()
         for (const kind of KINDS) {
           for (const waiting of [true, false]) {
             const found = operations.find((count) => count.kind === kind && count.waiting === waiting)
@@ -59,7 +59,7 @@ export const metrics = fp<MetricsOptions>(
             })
           }
         }
-        result.observe(oldest, waitingSince === undefined ? 0 : Math.max(0, Date.now() - waitingSince.getTime()) / 1000)
+        result.observe(oldest, oldestWaitingMs / 1000)
         for (const count of resources.instances) result.observe(instances, count.count, labelsOf(catalog(), count))
         for (const count of resources.bindings) result.observe(bindings, count.count, labelsOf(catalog(), count))
       } catch (error) {

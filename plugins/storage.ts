@@ -114,8 +114,9 @@ export const storage = fp<StorageOptions>(
     const warnOfKeys = (kids: string[]) => {
       if (kids.length > 0) app.log.warn({ kids }, MISSING_KEYS)
     }
-    const prepare = async () => {
-      logApplied(await migrate(pool).catch(explainRefusal('pool' in option ? 'store.pool' : URL_OPTION)))
+    const prepare = async (signal?: AbortSignal) => {
+      const migrated = migrate(pool, { log: app.log, ...(signal === undefined ? {} : { signal }) })
+      logApplied(await migrated.catch(explainRefusal('pool' in option ? 'store.pool' : URL_OPTION)))
       warnOfKeys(await store.missingKids())
     }
     app.decorate('osbStorage', { store, runner, prepare, queueMs: () => store.queueMs() })

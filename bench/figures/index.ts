@@ -2,6 +2,7 @@ import type { Figure } from '../harness/figure.ts'
 import { backgroundFigure } from './background.ts'
 import { catalogFigures } from './catalog.ts'
 import { databaseFigures } from './databases.ts'
+import { growthFigures } from './growth.ts'
 import { manyRowsFigures } from './many-rows.ts'
 import { lifecycleFigure, processesFigure } from './memory-store.ts'
 import { eventLoopFigure, pollFigure, provisionFigure } from './postgres-store.ts'
@@ -18,5 +19,6 @@ export const figures: readonly Figure[] = [
   ...manyRowsFigures,
   ...databaseFigures,
   backgroundFigure,
+  ...growthFigures,
   ...processFigures
 ]

@@ -62,11 +62,15 @@ async function filledSide(stage: Stage, name: string, rows: number): Promise<Sid
   const broker = await stage.broker({ BROKER_STORAGE: 'postgres', DATABASE_URL: url })
   await provisionModel(broker)
   for (const table of tables) {
-    await query(url, `ALTER TABLE ${table} SET (autovacuum_enabled = false)`)
+    for (const { leaf } of await query(url, 'SELECT relid::text AS leaf FROM pg_partition_tree($1) WHERE isleaf', [
+      table
+    ])) {
+      await query(url, `ALTER TABLE ${leaf} SET (autovacuum_enabled = false)`)
+    }
     const columns = await query(
       url,
       `SELECT attname AS name FROM pg_attribute WHERE attrelid = $1::regclass AND attnum > 0 AND NOT attisdropped
-        AND attidentity = ''`,
+        AND attidentity = '' AND attname <> 'event_id'`,
       [table]
     )
     const names = columns.map(({ name }) => escapeIdentifier(String(name)))

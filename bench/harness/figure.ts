@@ -12,6 +12,8 @@ export interface Figure {
   readonly expected: number
   /** Takes long, so that the short form leaves it out; `--only` measures it all the same. */
   readonly slow?: true
+  /** `--only` takes the name of a group for all its figures. */
+  readonly group?: string
   /** Starts what is needed; the stage ends it. */
   prepare(stage: Stage): Promise<Comparison>
 }

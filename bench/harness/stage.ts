@@ -18,6 +18,8 @@ export interface Pace {
   readonly seconds: number
   /** The short form: smaller amounts, so that all of it fits into a CI run. */
   readonly short: boolean
+  /** How many rows are many, for the figures of growth. */
+  readonly rows: number
 }
 
 /** A broker under test: the server that operators run, as a process of its own. */

@@ -9,14 +9,22 @@ export const migrateCommand: Command = {
   run: migrateState
 }
 
+/** What takes long; on stderr, so that stdout is the result alone. */
+const progress = { info: tell, warn: tell }
+
+function tell(fields: object, message = ''): void {
+  process.stderr.write(`${message} ${JSON.stringify(fields)}\n`)
+}
+
 async function migrateState(): Promise<void> {
   const text = databaseUrl()
   if (text === undefined) {
     throw new ConfigError("Set DATABASE_URL to the PostgreSQL database of the broker's own state.")
   }
-  const pool = openStatePool({ text, name: DATABASE_URL }, { max: 1, application_name: 'osb-migrate' })
+  // One connection holds the lock of the migrations, another runs them.
+  const pool = openStatePool({ text, name: DATABASE_URL }, { max: 2, application_name: 'osb-migrate' })
   try {
-    const names = await explained(() => migrate(pool))
+    const names = await explained(() => migrate(pool, { log: progress }))
     process.stdout.write(names.length === 0 ? 'nothing to migrate\n' : `applied ${names.join(', ')}\n`)
   } finally {
     await pool.end()

@@ -72,8 +72,7 @@ export class Bindings {
           const joined = await join(this.#operations, patient, unfinished)
           return joined.kind === 'ended' ? 'again' : accepted(joined.operation)
         }
-        if (unfinished?.internal === true) return waitForOther(this.#operations, call, unfinished)
-        if (unfinished !== undefined) throw refusals.concurrency()
+        if (unfinished !== undefined) return waitUnlessKnown(this.#operations, call, unfinished)
         if (existing.status === 'ready') {
           if (await this.#isBeingDeleted(ids)) throw refusals.concurrency()
           return { kind: 'exists', body: existing.reply ?? {} }

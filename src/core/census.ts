@@ -4,8 +4,8 @@ import type { OperationKind, ResourceStatus } from './store.ts'
 export interface Census {
   /** Unfinished operations. */
   readonly operations: readonly OperationCount[]
-  /** Since when the operation that has waited longest for a worker waits; absent where none does. */
-  readonly waitingSince?: Date
+  /** Age of the oldest operation that waits for a worker, by the clock of the store; absent when none waits. */
+  readonly oldestWaitingMs?: number
   readonly instances: readonly ResourceCount[]
   readonly bindings: readonly ResourceCount[]
 }

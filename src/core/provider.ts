@@ -92,8 +92,16 @@ export interface Upkeep {
 
 /** One round of {@link ServiceProvider.watch}. */
 export interface WatchRound extends Upkeep {
-  /** All instances of the provider whose plan is in the catalog. */
-  instances(): AsyncIterable<StandingInstance>
+  /** The instances of the provider whose plan is in the catalog. */
+  instances(choice?: WatchChoice): AsyncIterable<StandingInstance>
+}
+
+/** Which instances a round has to look at: what it leaves out is neither read nor decrypted. */
+export interface WatchChoice {
+  /** Whether instances of plans with these options are wanted. Default: those of all plans. */
+  readonly where?: (options: JsonObject) => boolean
+  /** Whether {@link StandingInstance.bindings} is filled. Default: `true`. */
+  readonly bindings?: boolean
 }
 
 /** What {@link ServiceProvider.repair} is given. */

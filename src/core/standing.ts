@@ -1,11 +1,18 @@
 import type { Stage } from './perform.ts'
-import type { StandingBinding, StandingInstance } from './provider.ts'
-import type { BindingRecord, InstanceRecord, StoredResource } from './store.ts'
+import type { StandingBinding, StandingInstance, WatchChoice } from './provider.ts'
+import type { BindingRecord, InstanceRecord } from './store.ts'
+import type { StoredResource } from './stored-resource.ts'
 
 /** The instances of a provider that were made to the end, and whose plan is in the catalog. */
-export async function* standingInstances(stage: Stage, provider: string): AsyncGenerator<StandingInstance> {
+export async function* standingInstances(
+  stage: Stage,
+  provider: string,
+  { where = () => true, bindings = true }: WatchChoice = {}
+): AsyncGenerator<StandingInstance> {
+  const wanted = stage.catalog().plans.filter((entry) => entry.provider.name === provider && where(entry.options))
+  const plans = wanted.map(({ plan }) => plan.id)
   let current: { instance: StoredResource; bindings: StandingBinding[] } | undefined
-  for await (const resource of stage.store.listResources(provider)) {
+  for await (const resource of stage.store.listResources(provider, { plans, bindings })) {
     if (resource.bindingId !== undefined) {
       current?.bindings.push(...standingBinding({ ...resource, bindingId: resource.bindingId }, false))
       continue

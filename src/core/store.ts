@@ -15,6 +15,7 @@ import type {
   Resumption,
   UndoStart
 } from './operation.ts'
+import type { ExpiredBinding, Listing, StoredResource } from './stored-resource.ts'
 import type { Deliveries, Undelivered } from './undelivered.ts'
 
 export type * from './operation.ts'
@@ -88,17 +89,6 @@ export interface BindingRecord {
   createdAt: Date
   updatedAt: Date
 }
-
-/** What upkeep needs to know of an instance, or with `bindingId` of a binding. */
-export type StoredResource = Pick<
-  InstanceRecord,
-  'instanceId' | 'serviceId' | 'planId' | 'parameters' | 'status' | 'state'
-> &
-  Partial<Pick<BindingRecord, 'bindingId' | 'expired' | 'revokedAt'>>
-
-/** A binding whose time is up and whose credentials have not been revoked, with the provider and plan of its instance. */
-export type ExpiredBinding = Pick<BindingRecord, 'instanceId' | 'bindingId' | 'platform'> &
-  Pick<InstanceRecord, 'provider' | 'serviceId' | 'planId'>
 
 /** A resource, as the platform that asks for it knows it. */
 export type OwnResource = Pick<OperationRecord, 'platform' | 'instanceId' | 'bindingId'>
@@ -199,8 +189,11 @@ export interface Store extends Deliveries {
   /** Ready bindings that have expired and are not revoked, unless an operation on them or their instance is unfinished. */
   expiredBindings(): Promise<ExpiredBinding[]>
 
-  /** Every instance of a provider, each followed by its bindings. */
-  listResources(provider: string): AsyncIterable<StoredResource>
+  /**
+   * The instances of a provider. It reads page by page, so an instance whose plan changes meanwhile may come twice or not
+   * at all.
+   */
+  listResources(provider: string, listing?: Listing): AsyncIterable<StoredResource>
 
   /**
    * Begins an operation and sends its job. When `operation.halts` is set, the halted operation and its resource become `failed` in the
@@ -249,6 +242,8 @@ export interface Store extends Deliveries {
 
   /** How much there is of what; for metrics. */
   census(): Promise<Census>
+  /** Upkeep of the store's own tables, about every minute on one of the replicas. Absent where there is none. */
+  tidy?(): Promise<void>
   /** Throws when the store cannot work at the moment. */
   health(): Promise<void>
   close(): Promise<void>

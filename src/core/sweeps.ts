@@ -84,10 +84,10 @@ export class Sweeps {
     if (dropped > 0) log.warn({ dropped }, 'deleted credentials that were not fetched in time')
   }
 
-  /** Revokes expired bindings, and sends the jobs that are missing. An error of one does not stop the other. */
+  /** Revokes expired bindings, sends the jobs that are missing, and tidies the store. An error of one does not stop the others. */
   async upkeep(): Promise<void> {
-    const { log } = this.#options
-    const results = await Promise.allSettled([this.#revoke(), this.sendMissingJobs()])
+    const { store, log } = this.#options
+    const results = await Promise.allSettled([this.#revoke(), this.sendMissingJobs(), store.tidy?.()])
     for (const result of results) {
       if (result.status === 'rejected') log.warn({ err: result.reason }, 'a sweep failed; the next one is in a minute')
     }

@@ -1,7 +1,7 @@
 import { maximumMsOf } from './durations.ts'
 import type { Operations } from './operations.ts'
 import type { Stage } from './perform.ts'
-import type { Finding, ServiceProvider, TaskLog, Upkeep as UpkeepContext } from './provider.ts'
+import type { Finding, ServiceProvider, TaskLog, Upkeep as UpkeepContext, WatchChoice } from './provider.ts'
 import { standingInstance, standingInstances } from './standing.ts'
 import { LATE, orLate } from './time-limits.ts'
 import { abortReasons, GRACE_MS } from './watchdog.ts'
@@ -49,7 +49,7 @@ export class Watches {
     const limit = limited(signal, WATCH_MS)
     const round = {
       ...context(this.#stage, { signal: limit.signal, log }),
-      instances: () => standingInstances(this.#stage, name)
+      instances: (choice?: WatchChoice) => standingInstances(this.#stage, name, choice)
     }
     // As an asynchronous function, because a watch may also throw at once.
     const watching = (async () => watch.call(provider, round))().finally(() => this.#running.delete(name))

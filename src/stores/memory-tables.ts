@@ -2,7 +2,6 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { Census, OperationCount, ResourceCount } from '../core/census.ts'
 import type {
   BindingRecord,
-  ExpiredBinding,
   InstancePatch,
   InstanceRecord,
   OperationRecord,
@@ -10,6 +9,7 @@ import type {
   OwnResource,
   Start
 } from '../core/store.ts'
+import type { ExpiredBinding } from '../core/stored-resource.ts'
 import type { Undelivered } from '../core/undelivered.ts'
 import { HALTED, type Situation } from './admission.ts'
 import { copy } from './copy.ts'
@@ -216,16 +216,16 @@ export class MemoryTables {
   census(): Census {
     const waiting = ({ leaseUntil }: OperationRecord) => leaseUntil === undefined || leaseUntil <= this.#now()
     const operations = new Map<string, OperationCount>()
-    let waitingSince: Date | undefined
+    let oldest: number | undefined
     for (const operation of this.unfinished.values()) {
       count(operations, { kind: operation.kind, waiting: waiting(operation) })
-      const { createdAt } = operation
-      if (waiting(operation) && (waitingSince === undefined || createdAt < waitingSince)) waitingSince = createdAt
+      const age = Math.max(0, this.#now().getTime() - operation.createdAt.getTime())
+      if (waiting(operation) && age >= (oldest ?? 0)) oldest = age
     }
     const bindings = [...this.bindings.values()].flatMap((ofInstance) => [...ofInstance.values()])
     return {
       operations: [...operations.values()],
-      ...(waitingSince === undefined ? {} : { waitingSince: new Date(waitingSince) }),
+      ...(oldest === undefined ? {} : { oldestWaitingMs: oldest }),
       instances: countPlans(this.instances.values()),
       bindings: countPlans(bindings)
     }

@@ -8,7 +8,6 @@ import {
   type ClaimResult,
   type Continuation,
   type Enqueue,
-  type ExpiredBinding,
   type Finish,
   type InstanceRecord,
   LEASE_MS,
@@ -18,9 +17,9 @@ import {
   type Resumption,
   type Start,
   type StartResult,
-  type Store,
-  type StoredResource
+  type Store
 } from '../core/store.ts'
+import type { ExpiredBinding, Listing, StoredResource } from '../core/stored-resource.ts'
 import { admit } from './admission.ts'
 import { copy } from './copy.ts'
 import { defined, latestKey, MemoryTables, resourceKey } from './memory-tables.ts'
@@ -217,10 +216,11 @@ export class MemoryStore implements Store {
     return this.#tables.expiredBindings()
   }
 
-  async *listResources(provider: string): AsyncGenerator<StoredResource> {
+  async *listResources(provider: string, { plans, bindings = true }: Listing = {}): AsyncGenerator<StoredResource> {
     for (const { provider: maker, ...instance } of [...this.#tables.instances.values()]) {
-      if (maker !== provider) continue
+      if (maker !== provider || plans?.includes(instance.planId) === false) continue
       yield copy(instance)
+      if (!bindings) continue
       for (const binding of await this.listBindings(instance.instanceId)) yield binding
     }
   }

@@ -11,7 +11,7 @@ import { osb, plainEnvironment, platformOf, query, scene, shipped, until, watch 
 /** A database with five events: a provision, a bind whose ids and user play tricks, a repair. */
 async function database(): Promise<string> {
   const url = await (await testPostgres()).createDatabase()
-  const pool = new pg.Pool({ connectionString: url, max: 1 })
+  const pool = new pg.Pool({ connectionString: url, max: 2 })
   await migrate(pool)
   const tricks = { platform: 'kubernetes', value: { username: 'eve\u001b[2J\u202e', uid: '7' } }
   await pool.query(

@@ -1,8 +1,11 @@
 import assert from 'node:assert/strict'
 import { readdirSync } from 'node:fs'
 import { type TestContext, test } from 'node:test'
+import pg from 'pg'
 import { testPostgres } from '../helper/postgres.ts'
 import { query, scene } from '../server/broker-process.ts'
+import { migrateTo } from '../stores/postgres/older-schema.ts'
+import { until } from '../stores/records.ts'
 
 const migrations = readdirSync(new URL('../../migrations', import.meta.url))
   .filter((name) => name.endsWith('.sql'))
@@ -52,6 +55,23 @@ test('osb migrate: a wrong password ends with 1 and one line without it', async 
   assert.deepEqual(end, { code: 1, signal: null })
   assert.match(stderr, /^[^\n]*password authentication failed[^\n]*\n$/)
   assert.doesNotMatch(stderr, /hush-password/)
+})
+
+test('osb migrate: it says what it waits for, and goes on when that has ended', async (t) => {
+  const url = await (await testPostgres()).createDatabase()
+  const pool = new pg.Pool({ connectionString: url, max: 2 })
+  t.after(() => pool.end())
+  await migrateTo(t, pool, 6)
+  const dump = new pg.Client({ connectionString: url, application_name: 'pg_dump' })
+  await dump.connect()
+  await dump.query('BEGIN; LOCK TABLE osb.service_instances IN ACCESS EXCLUSIVE MODE')
+  const program = scene(t).run(['migrate'], { DATABASE_URL: url })
+  await until('it says what it waits for', async () =>
+    /waits for the locks of tables.*"application":"pg_dump"/.test(program.stderr)
+  )
+  await dump.end()
+  assert.deepEqual(await program.ended, { code: 0, signal: null })
+  assert.match(program.stdout, /^applied \d{4}_/)
 })
 
 async function migrate(t: TestContext, url: string | undefined) {

@@ -201,6 +201,57 @@ test('watch: a provider that ignores its abort is given up after the limit and i
   assert.deepEqual(lines, ['the watch of a provider ignores its abort; it is left to itself'])
 })
 
+test('watch: a provider chooses by the options of plans which instances it is given, and whether with their bindings', async (t) => {
+  const seen: (string | number)[] = []
+  const asked: unknown[] = []
+  const watch = async (round: WatchRound) => {
+    const all = round.instances({ where: (options) => asked.push(options) > 0, bindings: false })
+    for await (const { instanceId, bindings } of all) seen.push(instanceId, bindings.length)
+    for await (const { instanceId } of round.instances({ where: () => false })) seen.push(instanceId)
+  }
+  const { engine } = await scene(t, { more: { watch } })
+  const listed = t.mock.method(engine.options.store, 'listResources')
+  const other = Object.assign(new ScriptedProvider(), { name: 'other', watch })
+  const providers = new Map<string, ServiceProvider>([...engine.options.providers, ['other', other]])
+  await new Watches({ ...engine.options, providers }).run(new AbortController().signal)
+  assert.deepEqual(seen, ['i-1', 0])
+  const plans = engine.options.catalog().plans
+  assert.deepEqual(
+    asked,
+    plans.map(({ options }) => options)
+  )
+  // The providers watch at the same time, so only the order within each is certain.
+  const askedBy = (name: string) =>
+    listed.mock.calls.flatMap(({ arguments: [provider, listing] }) =>
+      provider === name ? [[listing?.plans?.length, listing?.bindings]] : []
+    )
+  assert.deepEqual(askedBy('example'), [
+    [plans.length, false],
+    [0, true]
+  ])
+  assert.deepEqual(askedBy('other'), [
+    [0, false],
+    [0, true]
+  ])
+})
+
+test('upkeep: a store that cannot tidy its tables does not stop the revocation', async (t) => {
+  const { engine, store } = await scene(t, { lifetimeMs: 1 })
+  let asked = 0
+  const tidy = async () => {
+    asked += 1
+    throw new Error('no')
+  }
+  Object.assign(store, { tidy })
+  const warn = t.mock.method(engine.options.log, 'warn', () => {})
+  await until('the binding is revoked', async () => {
+    await engine.sweeps.upkeep()
+    return (await store.getBinding('i-1', 'b-1'))?.revokedAt !== undefined
+  })
+  assert.ok(asked > 0)
+  assert.equal(warn.mock.callCount(), asked)
+})
+
 test('refresh: an instance with an unfinished operation is left alone, one with an unfinished bind is not', async (t) => {
   let refresh: WatchRound['refresh'] | undefined
   const watch = async (round: WatchRound) => {

@@ -25,7 +25,7 @@ import { scramVerifier } from './scram.ts'
 import { Servers } from './servers.ts'
 import { whileOpen } from './storage/lock.ts'
 import { describeUsage, usageOf } from './storage/usage.ts'
-import { watchStorage } from './storage/watch.ts'
+import { StorageWatch } from './storage/watch.ts'
 import { requireUpdatable } from './update.ts'
 
 /**
@@ -35,6 +35,7 @@ import { requireUpdatable } from './update.ts'
 export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceProvider {
   const servers = new Servers(serversOf(options), options.poolSize)
   const backup = backupOf(options)
+  const storage = new StorageWatch(servers)
   return {
     name: 'postgresql',
     mode: 'either',
@@ -149,7 +150,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     stop: () => servers.close(),
     health: () => servers.ping(),
     inventory: inventoryOf(servers),
-    watch: (round) => watchStorage(servers, round),
+    watch: (round) => storage.run(round),
     repair: (task) => repairInstance(servers, task),
 
     async describe(task) {

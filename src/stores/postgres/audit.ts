@@ -54,3 +54,8 @@ export function auditTrail({ pool, tables }: StoreContext): AuditTrail {
     }
   }
 }
+
+/** Makes the partitions of this month and the next ones, where they are missing. */
+export async function makeAuditPartitions({ pool, tables }: StoreContext): Promise<void> {
+  await inTransaction(pool, (sql) => sql.query(`SELECT ${tables.makeAuditPartitions}()`))
+}

@@ -1,29 +1,23 @@
-import { createHash } from 'node:crypto'
-import { readdir, readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import type { Pool, PoolClient } from 'pg'
+import type { TaskLog } from '../../core/provider.ts'
 import { shippedMigrations } from '../../package-files.ts'
+import { type Migration, readMigrations } from './migration-files.ts'
+import { withMigrationLock } from './migration-lock.ts'
+import { type MigrationRun, runStep, transact } from './migration-steps.ts'
 import { type Tables, tablesOf } from './schema.ts'
-import { sqlTypes } from './sql-types.ts'
-import { connect } from './transactions.ts'
+import { read } from './transactions.ts'
 import { asUnavailable, sqlState } from './trouble.ts'
 
 export interface MigrateOptions {
-  /** Default: `osb`. It is made when it is not there. */
+  /** Default: `osb`. It is created when it does not exist. */
   schema?: string
   /** Default: `migrations/` of this package. */
   directory?: string
+  /** Ends the wait for the lock, and closes the connection of the statement that runs. */
+  signal?: AbortSignal
+  /** Gets what takes long, and what it waits for. */
+  log?: Pick<TaskLog, 'info' | 'warn'>
 }
-
-interface Migration {
-  readonly version: number
-  readonly name: string
-  readonly text: string
-  readonly checksum: string
-}
-
-/** By the names of the files. */
-type Texts = Readonly<Record<string, string>>
 
 interface Applied {
   version: number
@@ -31,46 +25,83 @@ interface Applied {
   checksum: string
 }
 
-const FILE_NAME = /^(\d{4})_[a-z0-9_]+\.sql$/
+/** How often to log that a step is still running. */
+const LOG_MS = 15_000
 
 /**
- * Brings the schema to what this program needs and answers the names of the migrations applied. Several replicas may
- * call it at once: an advisory lock lets one go first, and the others find nothing left to do. Each file is applied in
- * a transaction of its own.
- * @throws {Error} when the schema is newer than this program, or an applied file was changed
+ * Brings the schema to the version that this program needs and returns the names of the migrations applied.
+ *
+ * Several replicas may call it at once: one of them applies each file, the others wait and find nothing left to do.
+ * Replicas of an older version keep serving meanwhile, because no statement waits for a table lock for more than a
+ * second before it makes way and tries again. So it takes as long as it has to, for example until a `pg_dump` ends.
+ *
+ * @throws {Error} when the schema is newer than this program, an applied file was changed, or a statement fails
  * @throws {Unavailable} when the database cannot be reached
  */
-export async function migrate(pool: Pool, { schema, directory }: MigrateOptions = {}): Promise<string[]> {
+export async function migrate(pool: Pool, options: MigrateOptions = {}): Promise<string[]> {
+  const { schema, directory, signal, log } = options
   const tables = tablesOf(schema)
   const migrations = await readMigrations(directory ?? shippedMigrations())
-  const names: string[] = []
-  while (true) {
-    const name = await inLockedTransaction(pool, tables, (client) => applyNext(client, tables, migrations))
-    if (name === undefined) return names
-    names.push(name)
+  if ((await nextOf(pool, tables, migrations)) === undefined) return []
+  if (pool.options.max < 2) throw new Error('A migration needs a pool with at least two connections: set its max to 2.')
+  return withMigrationLock({ pool, schema: tables.schema, signal, log }, async (held) => {
+    const run: MigrationRun = { pool, tables, signal: held, log }
+    await transact(run, (client) => prepare(client, tables))
+    const names: string[] = []
+    while (true) {
+      const next = await nextOf(pool, tables, migrations)
+      if (next === undefined) return names
+      await apply(run, next)
+      names.push(next.name)
+    }
+  })
+}
+
+async function apply(run: MigrationRun, migration: Migration): Promise<void> {
+  const { name, steps } = migration
+  for (const [index, step] of steps.entries()) {
+    const number = index + 1
+    const fields = { migration: name, step: number, of: steps.length }
+    const telling = setInterval(() => run.log?.info(fields, 'a migration is still running'), LOG_MS)
+    const record = number === steps.length ? (client: PoolClient) => note(client, run.tables, migration) : undefined
+    try {
+      await runStep(run, step, record)
+    } catch (error) {
+      throw explained(error, migration, number)
+    } finally {
+      clearInterval(telling)
+    }
   }
 }
 
-async function applyNext(client: PoolClient, tables: Tables, migrations: Migration[]): Promise<string | undefined> {
-  await prepare(client, tables)
-  const { rows: applied } = await client.query<Applied>({
-    text: `SELECT version, name, checksum FROM ${tables.migrations} ORDER BY version`,
-    types: sqlTypes
-  })
-  check(tables, migrations, applied)
-  const next = migrations[applied.length]
-  if (next === undefined) return undefined
-  await client.query('SELECT set_config($1, $2, true)', ['search_path', `"${tables.schema}"`])
-  await client.query(next.text).catch((error: unknown) => {
-    if (sqlState(error) === undefined || !(error instanceof Error)) throw error
-    throw new Error(`The migration ${next.name} failed, and nothing of it was kept: ${error.message}`, { cause: error })
-  })
-  await client.query(`INSERT INTO ${tables.migrations} (version, name, checksum) VALUES ($1, $2, $3)`, [
-    next.version,
-    next.name,
-    next.checksum
+async function note(client: PoolClient, { migrations }: Tables, { version, name, checksum }: Migration): Promise<void> {
+  await client.query(`INSERT INTO ${migrations} (version, name, checksum) VALUES ($1, $2, $3)`, [
+    version,
+    name,
+    checksum
   ])
-  return next.name
+}
+
+function explained(cause: unknown, { name, inSteps }: Migration, step: number): unknown {
+  const error = asUnavailable(cause)
+  if (sqlState(error) === undefined || !(error instanceof Error)) return error
+  const text = inSteps
+    ? `The migration ${name} failed in step ${step}, and what the steps before it did was kept: ${error.message}`
+    : `The migration ${name} failed, and nothing of it was kept: ${error.message}`
+  return new Error(text, { cause })
+}
+
+/** The first migration that was not applied; undefined when there is none. */
+async function nextOf(pool: Pool, tables: Tables, migrations: readonly Migration[]): Promise<Migration | undefined> {
+  const [row] = await read<{ prepared: boolean }>(pool, 'SELECT to_regclass($1) IS NOT NULL AS prepared', [
+    tables.migrations
+  ])
+  const applied =
+    row?.prepared === true
+      ? await read<Applied>(pool, `SELECT version, name, checksum FROM ${tables.migrations} ORDER BY version`)
+      : []
+  check(tables, migrations, applied)
+  return migrations[applied.length]
 }
 
 /** Asks first: a role that may not create schemas or tables can still serve what an administrator has migrated. */
@@ -89,7 +120,7 @@ async function prepare(client: PoolClient, { schema, migrations }: Tables): Prom
   )`)
 }
 
-function check({ schema }: Tables, migrations: Migration[], applied: Applied[]): void {
+function check({ schema }: Tables, migrations: readonly Migration[], applied: readonly Applied[]): void {
   const newest = applied.at(-1)
   if (newest !== undefined && newest.version > migrations.length) {
     throw new Error(
@@ -105,56 +136,4 @@ function check({ schema }: Tables, migrations: Migration[], applied: Applied[]):
         `${migration?.name ?? '(missing)'} of this program: an applied migration must never be changed.`
     )
   }
-}
-
-async function inLockedTransaction<T>(
-  pool: Pool,
-  { schema }: Tables,
-  work: (client: PoolClient) => Promise<T>
-): Promise<T> {
-  const checkout = await connect(pool)
-  const { client } = checkout
-  try {
-    // A migration takes as long as it takes, but it waits for nobody for ever.
-    await client.query("BEGIN; SET LOCAL statement_timeout = 0; SET LOCAL lock_timeout = '60s'")
-    // Also against two CREATE SCHEMA IF NOT EXISTS at once, which fail with a unique violation.
-    await client.query("SELECT pg_advisory_xact_lock(hashtext('osb-migrate'), hashtext($1))", [schema])
-    const result = await work(client)
-    await client.query('COMMIT')
-    return result
-  } catch (error) {
-    await client.query('ROLLBACK').catch((trouble: Error) => {
-      checkout.broken = trouble
-    })
-    throw asUnavailable(error)
-  } finally {
-    checkout.release()
-  }
-}
-
-async function readMigrations(source: string | Texts): Promise<Migration[]> {
-  const texts = typeof source === 'string' ? await readTexts(source) : source
-  const place = typeof source === 'string' ? source : 'this program'
-  const migrations = Object.keys(texts)
-    .toSorted()
-    .map((name) => toMigration(name, texts[name] ?? '', place))
-  for (const [index, { version, name }] of migrations.entries()) {
-    if (version !== index + 1) throw new Error(`The migration ${name} in ${place} should have number ${index + 1}.`)
-  }
-  if (migrations.length === 0) throw new Error(`There are no migrations in ${place}.`)
-  return migrations
-}
-
-async function readTexts(directory: string): Promise<Texts> {
-  const names = (await readdir(directory)).filter((name) => name.endsWith('.sql'))
-  const texts = await Promise.all(names.map((name) => readFile(join(directory, name), 'utf8')))
-  return Object.fromEntries(names.map((name, index) => [name, texts[index] ?? '']))
-}
-
-function toMigration(name: string, written: string, place: string): Migration {
-  const version = Number(FILE_NAME.exec(name)?.[1] ?? Number.NaN)
-  if (Number.isNaN(version)) throw new Error(`The migration ${name} in ${place} must be named 0001_like_this.sql.`)
-  // Git may have given the file other line ends; it is still the same migration.
-  const text = written.replaceAll('\r\n', '\n')
-  return { version, name, text, checksum: createHash('sha256').update(text).digest('hex') }
 }

@@ -10,7 +10,6 @@ import {
   type ClaimResult,
   type Continuation,
   type Enqueue,
-  type ExpiredBinding,
   type Finish,
   type InstanceRecord,
   LEASE_MS,
@@ -20,12 +19,13 @@ import {
   type Resumption,
   type Start,
   type StartResult,
-  type Store,
-  type StoredResource
+  type Store
 } from '../../core/store.ts'
-import { auditTrail } from './audit.ts'
+import type { ExpiredBinding, Listing, StoredResource } from '../../core/stored-resource.ts'
+import { auditTrail, makeAuditPartitions } from './audit.ts'
 import { Batches } from './batches.ts'
 import type { StoreContext } from './context.ts'
+import { foldCounts } from './counts.ts'
 import { isPlainCreate } from './create-many.ts'
 import { finishOperation } from './finish.ts'
 import { isPlainFinish } from './finish-many.ts'
@@ -36,9 +36,11 @@ import { tablesOf } from './schema.ts'
 import { missingKids } from './sealed-texts.ts'
 import type { Sealer } from './sealing.ts'
 import { startOperation } from './start.ts'
-import { census, expiredBindings, listResources } from './survey.ts'
-import { inTransaction, queueMs, read } from './transactions.ts'
-import { deliver, dropUndelivered } from './undelivered.ts'
+import { census, listResources, plansInUse } from './survey.ts'
+import { Sweeps } from './sweeps.ts'
+import { queueMs, read } from './transactions.ts'
+import { deliver } from './undelivered.ts'
+import { UnfinishedOperations, unfinishedById } from './unfinished.ts'
 import * as work from './work.ts'
 
 export interface PostgresStoreOptions {
@@ -50,9 +52,6 @@ export interface PostgresStoreOptions {
   leaseMs?: number
   log?: Pick<TaskLog, 'warn'>
 }
-
-/** Deleting a week's operations at once would not end within the timeout of a statement. */
-const FORGET_BATCH = 2_000
 
 /** Pools that have our listener already: it stays when the store closes, because a pool outlives it. */
 const guarded = new WeakSet<Pool>()
@@ -66,6 +65,8 @@ export class PostgresStore implements Store {
   readonly #context: StoreContext
   readonly #halts: HaltListener
   readonly #batches: Batches
+  readonly #unfinished: UnfinishedOperations
+  readonly #sweeps: Sweeps
 
   constructor(pool: Pool, { schema, sealer, leaseMs = LEASE_MS, log }: PostgresStoreOptions) {
     const tables = tablesOf(schema)
@@ -73,6 +74,8 @@ export class PostgresStore implements Store {
     this.audit = auditTrail(this.#context)
     this.#halts = new HaltListener({ pool, tables, log })
     this.#batches = new Batches(this.#context)
+    this.#unfinished = new UnfinishedOperations(this.#context)
+    this.#sweeps = new Sweeps(this.#context)
     if (guarded.has(pool)) return
     guarded.add(pool)
     // A pool that loses an idle connection emits `error`, which without a listener ends the process. The pool has
@@ -111,18 +114,8 @@ export class PostgresStore implements Store {
     return reads.latestOperation(this.#context, of)
   }
 
-  async plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
-    const { pool, tables } = this.#context
-    const rows = await read<{ service_id: string; plan_id: string }>(
-      pool,
-      `SELECT service_id, plan_id FROM ${tables.instances} WHERE status <> 'failed'
-      UNION
-      SELECT instance.service_id, operation.target ->> 'planId' FROM ${tables.operations} AS operation
-      JOIN ${tables.instances} AS instance USING (instance_id)
-      WHERE operation.state = 'in progress' AND operation.binding_id IS NULL AND operation.target IS NOT NULL
-        AND instance.status <> 'failed'`
-    )
-    return rows.map((row) => ({ serviceId: row.service_id, planId: row.plan_id }))
+  plansInUse(): Promise<{ serviceId: string; planId: string }[]> {
+    return plansInUse(this.#context)
   }
 
   async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
@@ -172,56 +165,54 @@ export class PostgresStore implements Store {
   }
 
   dropUndelivered(): Promise<number> {
-    return dropUndelivered(this.#context)
+    return this.#sweeps.dropUndelivered()
   }
 
   expiredBindings(): Promise<ExpiredBinding[]> {
-    return expiredBindings(this.#context)
+    return this.#sweeps.expiredBindings()
   }
 
-  listResources(provider: string): AsyncIterable<StoredResource> {
-    return listResources(this.#context, provider)
+  listResources(provider: string, listing?: Listing): AsyncIterable<StoredResource> {
+    return listResources(this.#context, provider, listing)
   }
 
   async abandoned(): Promise<Abandoned[]> {
     const { pool, tables } = this.#context
+    const unfinished = await this.#unfinished.look()
+    const ids = unfinished.filter(({ abandoned }) => abandoned).map(({ operationId }) => operationId)
+    if (ids.length === 0) return []
     const rows = await read<OperationRow & { expired: boolean }>(
       pool,
       `SELECT ${operationColumnNames}, deadline <= clock_timestamp() AS expired FROM ${tables.operations}
-      WHERE state = 'in progress' AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`
+      WHERE ${unfinishedById('$1')} AND coalesce(lease_until, deadline) <= clock_timestamp() ORDER BY seq`,
+      [ids]
     )
     return rows.map((row) => ({ operation: operationFrom(row), expired: row.expired }))
   }
 
-  idle(idleMs: number, after?: string): Promise<OperationRecord[]> {
-    return reads.idleOperations(this.#context, idleMs, after)
+  async idle(idleMs: number, after?: string): Promise<OperationRecord[]> {
+    const unfinished = await this.#unfinished.look()
+    const ids = unfinished
+      .filter(({ waiting, ageMs }) => waiting && ageMs >= idleMs)
+      .map(({ operationId }) => operationId)
+    return ids.length === 0 ? [] : reads.idleOperations(this.#context, ids, after)
   }
 
-  async forgetOperations(olderThanMs: number): Promise<number> {
-    const { pool, tables } = this.#context
-    let forgotten = 0
-    while (true) {
-      const rows = await inTransaction(pool, (sql) =>
-        sql.query(
-          `DELETE FROM ${tables.operations} WHERE operation_id IN (
-            SELECT operation_id FROM ${tables.operations}
-            WHERE finished_at < clock_timestamp() - $1 * interval '1 millisecond' LIMIT ${FORGET_BATCH}
-            FOR UPDATE SKIP LOCKED
-          ) RETURNING operation_id`,
-          [olderThanMs]
-        )
-      )
-      forgotten += rows.length
-      if (rows.length < FORGET_BATCH) return forgotten
-    }
+  forgetOperations(olderThanMs: number): Promise<number> {
+    return this.#sweeps.forgetOperations(olderThanMs)
   }
 
   onHalt(listener: (operationId: string) => void): () => void {
     return this.#halts.add(listener)
   }
 
-  census(): Promise<Census> {
-    return census(this.#context)
+  async census(): Promise<Census> {
+    return census(this.#context, await this.#unfinished.look())
+  }
+
+  async tidy(): Promise<void> {
+    await foldCounts(this.#context)
+    await makeAuditPartitions(this.#context)
   }
 
   /**

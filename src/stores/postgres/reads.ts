@@ -9,6 +9,7 @@ import {
   operationFrom
 } from './rows.ts'
 import { read } from './transactions.ts'
+import { unfinishedById } from './unfinished.ts'
 
 /** Operations that one call of {@link idleOperations} returns. */
 const IDLE_PAGE = 200
@@ -72,12 +73,11 @@ export function recentOperations(
 }
 
 /** {@link Store.idle}. The age of the operation stands in for the time since its lease ended, which no column keeps. */
-export function idleOperations(context: StoreContext, idleMs: number, after = ''): Promise<OperationRecord[]> {
-  const condition = `state = 'in progress' AND async AND lease_until IS NULL
-    AND created_at <= clock_timestamp() - $1 * interval '1 millisecond'
+export function idleOperations(context: StoreContext, ids: readonly string[], after = ''): Promise<OperationRecord[]> {
+  const condition = `${unfinishedById('$1')} AND async AND lease_until IS NULL
     AND seq > coalesce((SELECT seq FROM ${context.tables.operations} WHERE operation_id = $2), 0)
     ORDER BY seq LIMIT ${IDLE_PAGE}`
-  return operations(context, condition, [idleMs, after])
+  return operations(context, condition, [ids, after])
 }
 
 async function operations(

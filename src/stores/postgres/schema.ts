@@ -6,9 +6,17 @@ export interface Tables {
   readonly instances: string
   readonly bindings: string
   readonly operations: string
+  readonly operationsSequence: string
   readonly auditEvents: string
   /** A function. */
   readonly forgetAuditEvents: string
+  /** A function. */
+  readonly makeAuditPartitions: string
+  readonly resourceCounts: string
+  readonly resourceCountChanges: string
+  readonly resourceCountsFolded: string
+  /** A function. */
+  readonly foldResourceCounts: string
   readonly migrations: string
   /** Function: the kid of a sealed text. */
   readonly sealedKid: string
@@ -32,8 +40,14 @@ export function tablesOf(schema: string = DEFAULT_SCHEMA): Tables {
     instances: `${quoted}.service_instances`,
     bindings: `${quoted}.service_bindings`,
     operations: `${quoted}.operations`,
+    operationsSequence: `${quoted}.operations_seq_seq`,
     auditEvents: `${quoted}.audit_events`,
     forgetAuditEvents: `${quoted}.forget_audit_events`,
+    makeAuditPartitions: `${quoted}.make_audit_partitions`,
+    resourceCounts: `${quoted}.resource_counts`,
+    resourceCountChanges: `${quoted}.resource_count_changes`,
+    resourceCountsFolded: `${quoted}.resource_counts_folded`,
+    foldResourceCounts: `${quoted}.fold_resource_counts`,
     migrations: `${quoted}.schema_migrations`,
     sealedKid: `${quoted}.sealed_kid`,
     haltChannel: `${schema}_halt`

@@ -5,7 +5,7 @@ import { stateBounds } from './transactions.ts'
 /** How long a request waits for a connection before it is answered 503, in milliseconds. */
 const CONNECT_MS = 3_000
 /** Long enough for a migration behind a pooler, where a connection cannot be checked. Other calls have short timeouts. */
-const SILENCE_MS = 3_600_000
+const SILENCE_MS = 24 * 3_600_000
 
 /**
  * Settings of a pool on the database of the broker's own state.

@@ -1,9 +1,12 @@
 import type { JsonObject } from '../../../schemas/common.ts'
-import type { Census, ResourceCount } from '../../core/census.ts'
-import type { ExpiredBinding, OperationKind, ResourceStatus, StoredResource } from '../../core/store.ts'
+import type { Census, OperationCount, ResourceCount } from '../../core/census.ts'
+import type { ResourceStatus } from '../../core/store.ts'
+import type { Listing, StoredResource } from '../../core/stored-resource.ts'
 import type { StoreContext } from './context.ts'
-import type { BindingRow, InstanceRow } from './rows.ts'
+import { counted } from './counts.ts'
+import type { Tables } from './schema.ts'
 import { read } from './transactions.ts'
+import type { Unfinished } from './unfinished.ts'
 
 interface ResourceRow {
   readonly instance_id: string
@@ -13,34 +16,55 @@ interface ResourceRow {
   readonly parameters: JsonObject
   readonly status: ResourceStatus
   readonly state: string | null
+  readonly expired: boolean | null
   readonly revoked_at: Date | null
 }
 
-/** Instances that one statement reads, with their bindings; and expired bindings of one round. */
+/** Instances that one statement reads, with their bindings. */
 const PAGE = 500
 
-/** {@link Store.listResources}. */
-export async function* listResources(context: StoreContext, provider: string): AsyncGenerator<StoredResource> {
-  const { pool, tables } = context
-  for (let after = ''; ; ) {
-    const rows = await read<ResourceRow>(
-      pool,
-      `WITH page AS (
-        SELECT instance_id, service_id, plan_id, parameters, status, state FROM ${tables.instances}
-        WHERE provider = $1 AND instance_id > $2 ORDER BY instance_id LIMIT ${PAGE}
-      )
-      SELECT instance_id, NULL AS binding_id, service_id, plan_id, parameters, status, state, NULL AS revoked_at FROM page
-      UNION ALL
-      SELECT b.instance_id, b.binding_id, b.service_id, b.plan_id, b.parameters, b.status, b.state, b.revoked_at
-      FROM ${tables.bindings} AS b JOIN page USING (instance_id)
-      ORDER BY 1, 2 NULLS FIRST`,
-      [provider, after]
-    )
-    for (const row of rows) yield await resourceFrom(context, row)
-    const last = rows.at(-1)
-    if (last === undefined) return
-    after = last.instance_id
+/** {@link Store.listResources}: plan by plan, along an index. */
+export async function* listResources(
+  context: StoreContext,
+  provider: string,
+  { plans, bindings = true }: Listing = {}
+): AsyncGenerator<StoredResource> {
+  for (const planId of plans ?? (await plansWithInstances(context))) {
+    for (let after: string | undefined = ''; after !== undefined; ) {
+      const rows: ResourceRow[] = await read<ResourceRow>(context.pool, pageOf(context.tables, bindings), [
+        provider,
+        planId,
+        after
+      ])
+      for (const row of rows) yield await resourceFrom(context, row)
+      const full = rows.filter((row) => row.binding_id === null).length === PAGE
+      after = full ? rows.at(-1)?.instance_id : undefined
+    }
   }
+}
+
+/** `$1` is the provider, `$2` the plan, and `$3` the last instance of the page before. */
+function pageOf({ instances, bindings }: Tables, withBindings: boolean): string {
+  const page = `SELECT instance_id, NULL AS binding_id, service_id, plan_id, parameters, status, state,
+      NULL::boolean AS expired, NULL::timestamptz AS revoked_at
+    FROM ${instances} WHERE provider COLLATE "C" = $1 AND plan_id COLLATE "C" = $2 AND instance_id > $3
+    ORDER BY instance_id LIMIT ${PAGE}`
+  if (!withBindings) return page
+  return `WITH page AS (${page}) SELECT * FROM page
+    UNION ALL
+    SELECT b.instance_id, b.binding_id, b.service_id, b.plan_id, b.parameters, b.status, b.state,
+      b.expires_at <= clock_timestamp() AS expired, b.revoked_at
+    FROM ${bindings} AS b JOIN page USING (instance_id)
+    ORDER BY 1, 2 NULLS FIRST`
+}
+
+async function plansWithInstances({ pool, tables }: StoreContext): Promise<string[]> {
+  const rows = await read<{ plan_id: string }>(
+    pool,
+    `SELECT plan_id FROM ${counted(tables)} AS counts WHERE resource = 'instance'
+    GROUP BY plan_id HAVING sum(n) > 0 ORDER BY plan_id`
+  )
+  return rows.map((row) => row.plan_id)
 }
 
 async function resourceFrom({ sealer }: StoreContext, row: ResourceRow): Promise<StoredResource> {
@@ -63,36 +87,13 @@ async function resourceFrom({ sealer }: StoreContext, row: ResourceRow): Promise
     ...common,
     bindingId,
     ...(state === undefined ? {} : { state }),
+    ...(row.expired === true ? { expired: true } : {}),
     ...(row.revoked_at === null ? {} : { revokedAt: row.revoked_at })
   }
 }
 
-type ExpiredRow = Pick<InstanceRow, 'provider' | 'service_id' | 'plan_id'> &
-  Pick<BindingRow, 'instance_id' | 'binding_id' | 'platform'>
-
-/** {@link Store.expiredBindings}. */
-export async function expiredBindings({ pool, tables }: StoreContext): Promise<ExpiredBinding[]> {
-  const rows = await read<ExpiredRow>(
-    pool,
-    `SELECT b.instance_id, b.binding_id, b.platform, i.provider, i.service_id, i.plan_id
-    FROM ${tables.bindings} AS b JOIN ${tables.instances} AS i USING (instance_id)
-    WHERE b.expires_at <= clock_timestamp() AND b.revoked_at IS NULL AND b.status = 'ready'
-      AND NOT EXISTS (SELECT FROM ${tables.operations} AS o
-        WHERE o.state = 'in progress' AND o.instance_id = b.instance_id
-          AND coalesce(o.binding_id, b.binding_id) = b.binding_id)
-    ORDER BY b.expires_at LIMIT ${PAGE}`
-  )
-  return rows.map((row) => ({
-    instanceId: row.instance_id,
-    bindingId: row.binding_id,
-    platform: row.platform,
-    provider: row.provider,
-    serviceId: row.service_id,
-    planId: row.plan_id
-  }))
-}
-
 interface CountRow {
+  readonly resource: 'instance' | 'binding'
   readonly service_id: string
   readonly plan_id: string
   readonly status: ResourceStatus
@@ -100,25 +101,41 @@ interface CountRow {
 }
 
 /** {@link Store.census}. */
-export async function census({ pool, tables }: StoreContext): Promise<Census> {
-  const countOf = async (table: string): Promise<ResourceCount[]> => {
-    const rows = await read<CountRow>(
-      pool,
-      `SELECT service_id, plan_id, status, count(*)::int AS count FROM ${table} GROUP BY service_id, plan_id, status`
-    )
-    return rows.map((row) => ({ serviceId: row.service_id, planId: row.plan_id, status: row.status, count: row.count }))
-  }
-  const unfinished = await read<{ kind: OperationKind; waiting: boolean; count: number; since: Date }>(
+export async function census({ pool, tables }: StoreContext, unfinished: readonly Unfinished[]): Promise<Census> {
+  const rows = await read<CountRow>(
     pool,
-    `SELECT kind, lease_until IS NULL OR lease_until <= clock_timestamp() AS waiting, count(*)::int AS count,
-      min(created_at) AS since
-    FROM ${tables.operations} WHERE state = 'in progress' GROUP BY 1, 2`
+    `SELECT resource, service_id, plan_id, status, sum(n)::int AS count FROM ${counted(tables)} AS counts
+    WHERE resource IN ('instance', 'binding') GROUP BY resource, service_id, plan_id, status HAVING sum(n) <> 0`
   )
-  const waiting = unfinished.filter((row) => row.waiting).sort((one, other) => +one.since - +other.since)
+  const countsOf = (wanted: CountRow['resource']): ResourceCount[] =>
+    rows
+      .filter(({ resource }) => resource === wanted)
+      .map(({ service_id: serviceId, plan_id: planId, status, count }) => ({ serviceId, planId, status, count }))
+  const ages = unfinished.filter(({ waiting }) => waiting).map(({ ageMs }) => ageMs)
   return {
-    operations: unfinished.map(({ since: _, ...row }) => row),
-    ...(waiting[0] === undefined ? {} : { waitingSince: waiting[0].since }),
-    instances: await countOf(tables.instances),
-    bindings: await countOf(tables.bindings)
+    operations: countOperations(unfinished),
+    ...(ages.length === 0 ? {} : { oldestWaitingMs: Math.max(...ages) }),
+    instances: countsOf('instance'),
+    bindings: countsOf('binding')
   }
+}
+
+function countOperations(unfinished: readonly Unfinished[]): OperationCount[] {
+  const counts = new Map<string, OperationCount>()
+  for (const { kind, waiting } of unfinished) {
+    const key = `${kind} ${waiting}`
+    counts.set(key, { kind, waiting, count: (counts.get(key)?.count ?? 0) + 1 })
+  }
+  return [...counts.values()]
+}
+
+/** {@link Store.plansInUse}. */
+export async function plansInUse({ pool, tables }: StoreContext): Promise<{ serviceId: string; planId: string }[]> {
+  const rows = await read<{ service_id: string; plan_id: string }>(
+    pool,
+    `SELECT service_id, plan_id FROM ${counted(tables)} AS counts
+    WHERE resource = 'instance' AND status <> 'failed' OR resource = 'place' AND status = 'update'
+    GROUP BY service_id, plan_id HAVING sum(n) > 0`
+  )
+  return rows.map((row) => ({ serviceId: row.service_id, planId: row.plan_id }))
 }

@@ -24,14 +24,3 @@ export async function deliver(
     return credentials
   })
 }
-
-/** {@link Deliveries.dropUndelivered}. */
-export async function dropUndelivered({ pool, tables }: StoreContext): Promise<number> {
-  const dropped = await inTransaction(pool, (sql) =>
-    sql.query(
-      `UPDATE ${tables.bindings} SET undelivered = NULL, undelivered_until = NULL
-      WHERE undelivered_until <= clock_timestamp() RETURNING binding_id`
-    )
-  )
-  return dropped.length
-}

@@ -134,6 +134,20 @@ for (const admin of adminKinds) {
   })
 }
 
+test('quota: a locked instance that moves to a plan without a quota is unlocked', async (t) => {
+  const { provider } = await setUp(t)
+  const instance = await instanceOf(t, provider, small)
+  const uri = await instance.uri('a')
+  await fill(await connect(t, uri), 'big', 8)
+  await instance.watch()
+  await assert.rejects((await connect(t, uri)).query('INSERT INTO big DEFAULT VALUES'), { code: '42501' })
+  await instance.update({ connection_limit: 10 })
+  await assert.rejects((await connect(t, uri)).query('INSERT INTO big DEFAULT VALUES'), { code: '42501' })
+  await instance.watch()
+  await (await connect(t, uri)).query('INSERT INTO big DEFAULT VALUES')
+  assert.equal((await instance.describe())?.notice, undefined)
+})
+
 test('quota: what is in the middle of an operation is left to the next round', async (t) => {
   const { provider } = await setUp(t)
   const instance = await instanceOf(t, provider, small)

@@ -174,11 +174,12 @@ export class Instance {
 
   /** What the framework's minutely round does. */
   async watch(): Promise<void> {
-    const instances = this.#standing.bind(this)
+    const standing = this.#standing.bind(this)
     await this.provider.watch?.({
       ...this.#upkeep(),
-      async *instances() {
-        yield instances()
+      async *instances({ where = () => true, bindings = true } = {}) {
+        const instance = standing()
+        if (where(instance.options)) yield bindings ? instance : { ...instance, bindings: [] }
       }
     })
   }

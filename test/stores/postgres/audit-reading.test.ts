@@ -135,12 +135,16 @@ test('AuditReader: pages give every event once, the newest last, and with a limi
 
 test('AuditReader: of a large table it reads what it gives, and no row twice', async (t) => {
   const { pool, url } = await migrated(t)
-  await pool.query(`INSERT INTO osb.audit_events (at, platform, action, phase, instance_id)
-    SELECT now() - n * interval '1 second', 'cf', 'bind', 'started', 'i-' || n % 1000 FROM generate_series(1, 20000) AS n`)
+  await pool.query(`INSERT INTO osb.audit_events (at, platform, originating_identity, request_identity, action, phase, instance_id)
+    SELECT now() - n * interval '1 second', CASE WHEN rare THEN 'rare' ELSE 'cf' END,
+      jsonb_build_object('platform', 'cf', 'value', jsonb_build_object('user_id', 'user-' || CASE WHEN rare THEN 'Zoe' ELSE (n % 50)::text END)),
+      'r-' || CASE WHEN rare THEN 'rare' ELSE n::text END, 'bind', 'started', 'i-' || n % 1000
+    FROM generate_series(1, 20000) AS n, LATERAL (SELECT n % 4000 = 7 AS rare) AS seldom`)
   await pool.query('VACUUM ANALYZE osb.audit_events')
   const rowsRead = async () => {
-    const { rows } = await pool.query(`SELECT seq_tup_read::int AS seq, (SELECT sum(idx_tup_read)::int
-      FROM pg_stat_user_indexes WHERE relname = 'audit_events') AS idx FROM pg_stat_user_tables WHERE relname = 'audit_events'`)
+    const { rows } = await pool.query(`SELECT sum(seq_tup_read)::int AS seq, (SELECT sum(idx_tup_read)::int
+      FROM pg_stat_user_indexes WHERE relname LIKE 'audit_events%') AS idx
+      FROM pg_stat_user_tables WHERE relname LIKE 'audit_events%'`)
     return rows[0]
   }
   const read = async (filter: AuditFilter, limit?: number) => {
@@ -160,6 +164,11 @@ test('AuditReader: of a large table it reads what it gives, and no row twice', a
   const expected: [AuditFilter, number | undefined, number, number][] = [
     [{}, 20, 20, 1 + 20 + 20],
     [{ instance: 'i-5' }, 5, 5, 1 + 5 + 5],
+    [{ platform: 'rare' }, undefined, 5, 1 + 5],
+    [{ request: 'r-rare' }, undefined, 5, 1 + 5],
+    // One entry for each of 51 users, to find those that are meant.
+    [{ user: 'zoe' }, undefined, 5, 51 + 1 + 5],
+    [{ user: 'nobody' }, undefined, 0, 51],
     [{}, undefined, 20_000, 1 + 20_000]
   ]
   for (const [filter, limit, given, entries] of expected) {
@@ -167,6 +176,21 @@ test('AuditReader: of a large table it reads what it gives, and no row twice', a
     assert.equal(result.given, given)
     assert.ok(result.read >= given && result.read <= entries * 1.01 + 10, JSON.stringify({ ...result, entries }))
   }
+})
+
+test('AuditReader: a text that many users have in common gives the events of all of them', async (t) => {
+  const { pool } = await migrated(t)
+  await pool.query(`INSERT INTO osb.audit_events (at, platform, originating_identity, action, phase, instance_id)
+    SELECT now() - n * interval '1 second', 'cf',
+      CASE WHEN n % 3 > 0 THEN jsonb_build_object('platform', 'cf', 'value', jsonb_build_object('user_id', 'user-' || n % 150)) END,
+      'bind', 'started', 'i-' || n FROM generate_series(1, 3000) AS n`)
+  const read = async (filter: AuditFilter, limit?: number) => collect(new AuditReader(pool, filter).pages(limit))
+  const all = await read({ user: 'USER-' })
+  assert.equal(all.length, 2_000)
+  assert.deepEqual(await read({ user: 'user-' }, 7), all.slice(-7))
+  const some = all.filter((event) => JSON.stringify(event.originating_identity).includes('user-14'))
+  assert.deepEqual(await read({ user: 'user-14' }), some)
+  assert.deepEqual(await read({ user: 'user-14' }, 3), some.slice(-3))
 })
 
 test('AuditReader: the server refuses it a write', async (t) => {

@@ -156,7 +156,7 @@ test('finish, saveState: no table holds a credential or state in plain text', as
   const tables = await pool.query<{ name: string }>(
     `SELECT format('%I.%I', table_schema, table_name) AS name FROM information_schema.tables WHERE table_schema = 'osb'`
   )
-  assert.equal(tables.rows.length, 5)
+  assert.ok(tables.rows.length >= 5)
   const encoded = [secret, Buffer.from(secret).toString('base64url').slice(0, 20), Buffer.from(secret).toString('hex')]
   let seen = 0
   for (const { name } of tables.rows) {
@@ -206,7 +206,7 @@ test('docs/audit.md: a broker with the rights that it grants works, and can neit
       'TRUNCATE osb.audit_events',
       'DROP TABLE osb.audit_events',
       'ALTER TABLE osb.audit_events DISABLE TRIGGER ALL',
-      'DROP TRIGGER audit_events_retention ON osb.audit_events',
+      'DROP TRIGGER audit_row_deleted ON osb.audit_events',
       `CREATE OR REPLACE FUNCTION osb.refuse_audit_change() RETURNS trigger LANGUAGE sql AS ''`,
       'DROP SCHEMA osb CASCADE'
     ]) {

@@ -95,7 +95,10 @@ describe('PostgresStore: every statement has an end on the server', { concurrenc
   }
 
   test('start: a host’s pool keeps its settings', async (t) => {
-    const { store, pool } = await freshStore(t)
+    const { url } = await freshStore(t)
+    const pool = await hostPool(url)
+    t.after(() => pool.end())
+    const store = new PostgresStore(pool, { sealer: newSealer() })
     const settings = async () => {
       const { rows } = await pool.query(`SELECT name, setting FROM pg_settings WHERE name ~ 'timeout$' ORDER BY name`)
       return rows

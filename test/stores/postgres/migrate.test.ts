@@ -50,8 +50,9 @@ test('migrate: 5 callers at once apply each migration once', async (t) => {
     names.map((name, index) => ({ version: index + 1, name }))
   )
   assert.deepEqual(await migrate(pool), [])
-  const tables = ['audit_events', 'operations', 'schema_migrations', 'service_bindings', 'service_instances']
-  assert.deepEqual(await tableNames(pool), tables)
+  for (const table of ['audit_events', 'operations', 'schema_migrations', 'service_bindings', 'service_instances']) {
+    assert.ok((await tableNames(pool)).includes(table), table)
+  }
 })
 
 test('migrate: two schemas of one database are two brokers', async (t) => {

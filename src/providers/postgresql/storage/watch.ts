@@ -1,4 +1,5 @@
-import type { StandingInstance, WatchRound } from '../../../core/provider.ts'
+import type { JsonObject } from '../../../../schemas/common.ts'
+import { type StandingInstance, Unavailable, type WatchRound } from '../../../core/provider.ts'
 import { alone } from '../alone.ts'
 import { faultOf, logFault } from '../faults.ts'
 import type { Place } from '../instances.ts'
@@ -7,6 +8,7 @@ import {
   type InstanceState,
   instanceNames,
   loginName,
+  NAME_PATTERNS,
   readBindingState,
   readInstanceState
 } from '../names.ts'
@@ -30,62 +32,145 @@ interface Watched {
   readonly quota: number
 }
 
-/** Locks the instances whose storage is used up, and lifts the locks of those that have room again. */
-export async function watchStorage(servers: Servers, round: WatchRound): Promise<void> {
-  const byServer = new Map<AdminServer, Watched[]>()
-  for await (const instance of round.instances()) {
-    const watched = watchedOf(instance)
-    if (watched === undefined) continue
-    const server = servers.of(watched.state, round.log)
-    byServer.set(server, [...(byServer.get(server) ?? []), watched])
+/** Databases that one statement looks at: each size is read from the disk. */
+const BATCH = 200
+/** How often all instances are searched for one whose owner is locked, in milliseconds. */
+const SEARCH_MS = 3_600_000
+
+/**
+ * Locks the instances whose storage is used up, and lifts the locks of those that have room again. Only instances of plans
+ * with a quota are read.
+ */
+export class StorageWatch {
+  readonly #servers: Servers
+  /** When all instances were searched in vain for a locked owner, by its name. */
+  readonly #searched = new Map<string, number>()
+
+  constructor(servers: Servers) {
+    this.#servers = servers
   }
-  for (const [server, instances] of byServer) {
-    try {
-      await watchServer(server, instances, round)
-    } catch (error) {
-      round.signal.throwIfAborted()
-      const fault = faultOf(error)
-      if (fault === undefined) throw error
-      logFault(round.log, fault, error)
+
+  async run(round: WatchRound): Promise<void> {
+    const locked = await this.#lockedOwners(round)
+    const where = (options: JsonObject) => Number.isFinite(quotaOf(options))
+    await this.#visit(round, round.instances({ where, bindings: false }), ({ names }) => {
+      locked.delete(names.owner)
+      return true
+    })
+    await this.#lift(round, locked)
+  }
+
+  /** Lifts the lock of an instance that has moved to a plan without a quota, which {@link run} does not read. */
+  async #lift(round: WatchRound, locked: Set<string>): Promise<void> {
+    const now = performance.now()
+    for (const [owner, at] of this.#searched) if (now - at >= SEARCH_MS) this.#searched.delete(owner)
+    const owners = new Set([...locked].filter((owner) => !this.#searched.has(owner)))
+    if (owners.size === 0) return
+    for (const owner of owners) this.#searched.set(owner, now)
+    // One that is found is searched again while it is locked: an operation on it may be in the way now.
+    await this.#visit(round, round.instances({ bindings: false }), ({ names }) => {
+      return owners.has(names.owner) && this.#searched.delete(names.owner)
+    })
+  }
+
+  /** Visits the wanted ones, in batches for each server. */
+  async #visit(
+    round: WatchRound,
+    instances: AsyncIterable<StandingInstance>,
+    wanted: (watched: Watched) => boolean
+  ): Promise<void> {
+    const waiting = new Map<AdminServer, Watched[]>()
+    const serverOf = this.#serverFinder(round)
+    const visit = async (server: AdminServer, batch: readonly Watched[]) => {
+      waiting.delete(server)
+      await guarded(round, () => watchBatch(server, batch, round))
+    }
+    for await (const instance of instances) {
+      const watched = watchedOf(instance)
+      if (watched === undefined || !wanted(watched)) continue
+      const server = serverOf(watched.state)
+      if (server === undefined) continue
+      const batch = waiting.get(server) ?? []
+      batch.push(watched)
+      waiting.set(server, batch)
+      if (batch.length === BATCH) await visit(server, batch)
+    }
+    for (const [server, batch] of waiting) await visit(server, batch)
+  }
+
+  /** Finds the server of an instance; undefined when it is not configured, which is logged once in a round. */
+  #serverFinder({ log }: WatchRound): (state: InstanceState) => AdminServer | undefined {
+    const missing = new Set<string | undefined>()
+    return (state) => {
+      if (missing.has(state.server)) return undefined
+      try {
+        return this.#servers.of(state, log)
+      } catch (error) {
+        if (!(error instanceof Unavailable)) throw error
+        missing.add(state.server)
+        return undefined
+      }
     }
   }
+
+  /** The owners of locked instances on all servers that answer. */
+  async #lockedOwners(round: WatchRound): Promise<Set<string>> {
+    const owners = new Set<string>()
+    for (const server of this.#servers.all()) {
+      await guarded(round, async () => {
+        await server.ready()
+        const rows = await server.read<{ owner: string }>(
+          'SELECT rolname::text AS owner FROM pg_roles WHERE rolconnlimit >= 0 AND rolname ~ $1',
+          [NAME_PATTERNS.owner]
+        )
+        for (const { owner } of rows) owners.add(owner)
+      })
+    }
+    return owners
+  }
+}
+
+/** A server that fails does not stop the others. */
+async function guarded(round: WatchRound, work: () => Promise<void>): Promise<void> {
+  try {
+    await work()
+  } catch (error) {
+    round.signal.throwIfAborted()
+    const fault = faultOf(error)
+    if (fault === undefined) throw error
+    logFault(round.log, fault, error)
+  }
+}
+
+/** By the options of a plan, which all its instances share. */
+const quotas = new WeakMap<JsonObject, number>()
+
+function quotaOf(options: JsonObject): number {
+  const known = quotas.get(options)
+  if (known !== undefined) return known
+  const quota = quotaBytes(planOptions(options))
+  quotas.set(options, quota)
+  return quota
 }
 
 function watchedOf({ instanceId, options, state }: StandingInstance): Watched | undefined {
   const saved = readInstanceState(state)
   if (saved === undefined) return undefined
-  return { instanceId, state: saved, names: instanceNames(saved), quota: quotaBytes(planOptions(options)) }
+  return { instanceId, state: saved, names: instanceNames(saved), quota: quotaOf(options) }
 }
 
-/** Databases that one statement looks at: each size is read from the disk. */
-const BATCH = 200
-
-async function watchServer(server: AdminServer, instances: readonly Watched[], round: WatchRound): Promise<void> {
+async function watchBatch(server: AdminServer, batch: readonly Watched[], round: WatchRound): Promise<void> {
   await server.ready()
   const reader = { query: server.read.bind(server) }
-  const concerned = await withQuotaOrLock(server, instances)
-  for (let from = 0; from < concerned.length; from += BATCH) {
-    const batch = concerned.slice(from, from + BATCH)
-    const usages = await usageOf(
-      reader,
-      batch.map(({ names }) => names)
-    )
-    for (const watched of batch) {
-      const usage = usages.get(watched.names.database)
-      if (usage === undefined || stepFor(usage, watched.quota) === undefined) continue
-      await act(server, watched, round)
-    }
-  }
-}
-
-/** A plan without a quota needs no look at sizes, unless the lock of the plan before has to be lifted. */
-async function withQuotaOrLock(server: AdminServer, instances: readonly Watched[]): Promise<Watched[]> {
-  const locked = await server.read<{ owner: string }>(
-    'SELECT rolname::text AS owner FROM pg_roles WHERE rolname = ANY ($1) AND rolconnlimit >= 0',
-    [instances.map(({ names }) => names.owner)]
+  const usages = await usageOf(
+    reader,
+    batch.map(({ names }) => names)
   )
-  const owners = new Set(locked.map(({ owner }) => owner))
-  return instances.filter(({ names, quota }) => Number.isFinite(quota) || owners.has(names.owner))
+  for (const watched of batch) {
+    const usage = usages.get(watched.names.database)
+    if (usage === undefined || stepFor(usage, watched.quota) === undefined) continue
+    await act(server, watched, round)
+  }
 }
 
 type Step = 'lock' | 'lift' | 'close'

@@ -1,0 +1,10 @@
+-- in steps
+-- Lists the instances of some plans, page by page. It takes the place of the index that quotas were counted by, and older
+-- replicas still count by its first column.
+
+-- step
+CREATE INDEX CONCURRENTLY IF NOT EXISTS service_instances_of_plan
+  ON :schema.service_instances (plan_id COLLATE "C", provider COLLATE "C", instance_id);
+
+-- step
+DROP INDEX CONCURRENTLY IF EXISTS :schema.service_instances_quota;
