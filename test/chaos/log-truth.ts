@@ -7,10 +7,13 @@ const ERROR = 50
 /** Errors that the faults of a run explain. Any other message at this level is a difference. */
 const EXPECTED = [
   /^the store cannot be reached; requests are answered 503 until it can$/,
+  /^the provider "scripted" ignored the abort of a \w+: its call was given up$/,
   // Answers 503 and 504.
   /^The broker cannot reach its database\.$/,
   /^The database of the broker is too busy\.$/,
   /^The work did not end within 8 s\. It is being undone\.$/,
+  /^The broker is starting\.$/,
+  /^The broker could not answer in time\. Repeat the request\.$/,
   /^The broker is not ready to take operations yet\.$/,
   /^The broker stopped while it worked on this\.$/,
   /^An earlier attempt is still being undone\.$/

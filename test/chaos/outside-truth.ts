@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { Pool } from 'pg'
 import { findOrphans } from '../../src/core/reconcile.ts'
+import { GRACE_MS } from '../../src/core/watchdog.ts'
 import { PostgresStore, parseEncryptionKeys, Sealer } from '../../src/stores/postgres/index.ts'
 import { CallRecorder } from './calls.ts'
 import { scriptedServiceId } from './catalog.ts'
@@ -10,9 +11,6 @@ import type { Known } from './life.ts'
 import { type Made, Outside, readOutside } from './outside.ts'
 import { scriptedProvider } from './provider.ts'
 import { replicaOf } from './timeline.ts'
-
-/** How long after its deadline an operation may still wait for a call that ignores its signal. */
-const GRACE_MS = 5_000
 
 /**
  * Compares what the scripted provider has made with what clients were told. A call that acted without a look at its fence
