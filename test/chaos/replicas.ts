@@ -46,7 +46,7 @@ export class Replica {
   readonly crashes: string[] = []
   readonly #program: readonly string[]
   readonly #logPath: string
-  readonly #log: WriteStream
+  #log: WriteStream | undefined
   #process: ChildProcess | undefined
   #expected = false
   #turn: Promise<unknown> = Promise.resolve()
@@ -57,7 +57,6 @@ export class Replica {
     this.environment = { ...environment, BROKER_PORT: String(port) }
     this.#program = program
     this.#logPath = join(folder, `${name}.log`)
-    this.#log = createWriteStream(this.#logPath, { flags: 'a' })
   }
 
   get pid(): number | undefined {
@@ -87,6 +86,7 @@ export class Replica {
     this.#process = child
     this.#expected = false
     if (child.pid !== undefined) this.pids.add(child.pid)
+    this.#log ??= createWriteStream(this.#logPath, { flags: 'a' })
     child.stdout.pipe(this.#log, { end: false })
     child.stderr.pipe(this.#log, { end: false })
     child.once('exit', (code, signal) => this.#ended(child, signal ?? `code ${code}`))
