@@ -35,6 +35,10 @@ export async function ensureDatabases(access: Access, names: readonly string[]):
   })
 }
 
+/** A server that was stopped (SIGSTOP) takes connections and says nothing, and never closes one. */
+const ANSWER_MS = 60_000
+const GOODBYE_MS = 1_000
+
 async function withClient<Result>(access: Access, work: (client: Client) => Promise<Result>): Promise<Result> {
   const client = new Client({
     host,
@@ -44,13 +48,16 @@ async function withClient<Result>(access: Access, work: (client: Client) => Prom
     database: 'postgres',
     ssl: false,
     application_name: 'osb-embedded-postgres',
-    connectionTimeoutMillis: 5_000
+    connectionTimeoutMillis: 5_000,
+    query_timeout: ANSWER_MS,
+    keepAlive: true
   })
   client.on('error', () => undefined) // the query in progress fails with it; without a listener the process would end
   try {
     await client.connect()
     return await work(client)
   } finally {
-    await client.end()
+    const late = setTimeout(() => client.connection.stream.destroy(), GOODBYE_MS)
+    await client.end().finally(() => clearTimeout(late))
   }
 }

@@ -6,7 +6,7 @@ import { Endpoint, type Sibling } from './endpoint.ts'
 import { passwordOf } from './password.ts'
 import { beginAnew, cancelKeyOf, hangUp, isWaiting } from './pg-internals.ts'
 import { proveDeath } from './proof-of-death.ts'
-import { codeOf, refusalOf } from './refusal.ts'
+import { codeOf, isLoginFailure, refusalOf } from './refusal.ts'
 import { optionsOf, requireUsable, type SessionBounds, sessionFacts } from './session-facts.ts'
 import { sslOption, type TlsSettings } from './tls.ts'
 
@@ -137,7 +137,8 @@ export class BoundedClient extends pg.Client implements Sibling {
   /** Gives up what the server was asked for: cancels it there, then closes the connection. Takes at most a few seconds. */
   async abandon(reason: Error): Promise<void> {
     const { connection } = this
-    await Promise.all([cancelStatement(this), this.#look()])
+    // A pooler, too, takes the connection of a client that hangs up too early for one that it has to replace.
+    if ((await cancelStatement(this)) !== 'answered') await this.#look()
     connection.stream.destroy(reason)
   }
 
@@ -166,7 +167,7 @@ export class BoundedClient extends pg.Client implements Sibling {
     try {
       await this.#attempt(host, options === undefined ? optionsOf(bounds) : `${options} ${optionsOf(bounds)}`)
     } catch (error) {
-      if (!REFUSES_OPTIONS.test(codeOf(error) ?? '') || this.#ended) throw error
+      if (!REFUSES_OPTIONS.test(codeOf(error) ?? '') || isLoginFailure(error) || this.#ended) throw error
       await this.#attempt(host, options)
       this.#endpoint.refusesOptions = true
     }

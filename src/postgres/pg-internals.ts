@@ -70,6 +70,19 @@ export function isWaiting(client: pg.Client): boolean {
   return Reflect.get(client, 'readyForQuery') !== true
 }
 
+/** Waits until the client has its answer, at most for so long; tells whether it has. */
+export async function answered(client: pg.Client, withinMs: number): Promise<boolean> {
+  if (!isWaiting(client)) return true
+  const { promise, resolve } = Promise.withResolvers<void>()
+  const timer = setTimeout(resolve, withinMs)
+  const settle = () => resolve()
+  client.connection.once('readyForQuery', settle).once('end', settle)
+  await promise
+  clearTimeout(timer)
+  client.connection.off('readyForQuery', settle).off('end', settle)
+  return !isWaiting(client)
+}
+
 /** What the server knows a session by, to cancel its statement; undefined before the login. */
 export function cancelKeyOf(client: pg.Client): { readonly pid: number; readonly secret: number } | undefined {
   const pid: unknown = Reflect.get(client, 'processID')

@@ -12,6 +12,9 @@ const LOGIN_MESSAGES = /^SASL: /
 /** Login refused, no such database. */
 const LOGIN_STATES = /^(?:28...|3D000)$/
 const NO_RIGHT = '42501'
+/** PgBouncer has one SQLSTATE for all that it refuses. */
+const POOLER_STATE = '08P01'
+const POOLER_MESSAGES = /authentication failed|^no such (?:user|database)|^database ".*" does not exist|^auth failed/
 
 /** Whether TLS is why a connection could not be opened. */
 export function isTlsFailure(error: unknown): boolean {
@@ -23,7 +26,9 @@ export function isTlsFailure(error: unknown): boolean {
 /** Whether a server that was reached refused the login. */
 export function isLoginFailure(error: unknown): boolean {
   if (!(error instanceof Error)) return false
-  return LOGIN_MESSAGES.test(error.message) || LOGIN_STATES.test(codeOf(error) ?? '')
+  const code = codeOf(error) ?? ''
+  if (code === POOLER_STATE) return POOLER_MESSAGES.test(error.message)
+  return LOGIN_MESSAGES.test(error.message) || LOGIN_STATES.test(code)
 }
 
 /**

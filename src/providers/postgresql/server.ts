@@ -24,6 +24,8 @@ const IDLE_NAME = 'osb'
 const CONNECT_TIMEOUT_MS = 5_000
 /** More than the server takes for a statement ({@link LIMITS}). A connection that was lost is noticed long before that. */
 const SILENCE_MS = 65_000
+/** How long a health check waits, for a free connection too. */
+const PING_MS = 5_000
 /** How long a login that is only tried may wait for each answer. */
 const TRIAL_MS = 5_000
 /** Enough for the tasks of one process; the rest of the server's slots are the tenants'. */
@@ -93,9 +95,12 @@ export class AdminServer {
     }
   }
 
-  /** @throws when the server does not answer */
+  /** @throws when the server does not answer within a few seconds */
   async ping(): Promise<void> {
-    await this.#query('SELECT 1')
+    // Getting a connection is proof enough
+    const pinging = AbortSignal.timeout(PING_MS)
+    const client = await checkOut(this.#openPool(), pinging)
+    client.release()
   }
 
   /** Rows of a query that belongs to no task. */

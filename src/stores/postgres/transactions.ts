@@ -4,7 +4,7 @@ import { localSettings, type SessionBounds } from '../../postgres/index.ts'
 import { inCallSpan } from '../../telemetry/index.ts'
 import { type Checkout, connect, toError, withClient } from './checkout.ts'
 import { sqlTypes } from './sql-types.ts'
-import { asUnavailable } from './trouble.ts'
+import { asUnavailable, sqlState } from './trouble.ts'
 
 export { type Checkout, connect, queueMs } from './checkout.ts'
 
@@ -104,7 +104,7 @@ function beginWriting({ bounded }: Checkout, lockMs: number): string {
 
 async function transact<T>(checkout: Checkout, begin: string, work: () => Promise<T>): Promise<T> {
   const { client } = checkout
-  await client.query(begin)
+  await client.query(begin).catch(explainRecovery)
   try {
     const result = await work()
     await commit(checkout)
@@ -119,12 +119,18 @@ async function transact<T>(checkout: Checkout, begin: string, work: () => Promis
   }
 }
 
+/** A server in recovery calls a transaction that may write a feature that is not supported: it is a standby, and takes no writes. */
+function explainRecovery(error: unknown): never {
+  if (sqlState(error) !== '0A000') throw error
+  throw Object.assign(new Error(toError(error).message, { cause: error }), { code: '25006', severity: 'ERROR' })
+}
+
 /** Pools on which a COMMIT was not confirmed by the synchronous standby, and none since. */
 const unconfirmed = new WeakSet<Pool>()
 
 /**
- * A COMMIT that is canceled while it waits for the synchronous standby, by `statement_timeout` too, is answered COMMIT with a
- * warning: it is on this server alone, and a failover would lose it.
+ * A COMMIT that is canceled while it waits for the synchronous standby is answered COMMIT with a warning: it is on this server
+ * alone, and a failover would lose it. We cancel it ourselves when it takes too long, since `statement_timeout` does not.
  */
 async function commit({ client, pool, broken }: Checkout): Promise<void> {
   if (broken !== undefined) throw broken

@@ -223,5 +223,11 @@ export const faultRows: readonly FaultRow[] = [
       'core/operations.test.ts: operation on …: rejected ends at once, is removable, and repeatable',
       'core/operations.test.ts: PATCH instance: a failed asynchronous update leaves plan and parameters'
     ]
+  },
+  {
+    row: 34,
+    fault: 'connections are lost without a word to either side, as behind a firewall; new ones work',
+    answer: 'as ever, some seconds later',
+    files: ['fault-network.test.ts']
   }
 ]

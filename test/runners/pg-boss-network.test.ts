@@ -1,0 +1,70 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { Pool } from 'pg'
+import { PgBossRunner } from '../../src/runners/pg-boss.ts'
+import { asUnavailable } from '../../src/stores/postgres/index.ts'
+import { testPostgres } from '../helper/postgres.ts'
+import { openTcpProxy } from '../helper/tcp-proxy.ts'
+import { until } from '../server/broker-process.ts'
+import { operationRecord } from '../stores/records.ts'
+
+const silent = { debug() {}, info() {}, warn() {}, error() {} }
+
+/** A runner behind a proxy, and a pool beside it. */
+async function scene(t: TestContext) {
+  const url = await (await testPostgres()).createDatabase()
+  const proxy = await openTcpProxy(Number(new URL(url).port))
+  const pool = new Pool({ connectionString: url, max: 2 })
+  const connection = { connectionString: url.replace(/:\d+\//, `:${proxy.port}/`) }
+  const runner = new PgBossRunner({ connection, explain: asUnavailable, log: silent })
+  t.after(async () => {
+    await runner.stop()
+    await runner.close()
+    await pool.end()
+    await proxy.close()
+  })
+  const enqueue = async () => {
+    const operation = operationRecord('provision')
+    await runner.enqueue(operation, { executeSql: (text: string, values: unknown[]) => pool.query(text, values) })
+    return operation.operationId
+  }
+  return { runner, proxy, pool, enqueue }
+}
+
+test('PgBossRunner: jobs are found again after its connections were lost without a word', async (t) => {
+  const { runner, proxy, enqueue } = await scene(t)
+  const executed: string[] = []
+  await runner.start(async (operationId) => {
+    executed.push(operationId)
+    return 'done'
+  }, [])
+  const first = await enqueue()
+  await until('the first is executed', async () => executed.includes(first))
+  proxy.freeze()
+  const second = await enqueue()
+  await until('the second is executed', async () => executed.includes(second), 40_000)
+  assert.deepEqual(executed, [first, second])
+})
+
+test('PgBossRunner: a table that somebody keeps locked holds its statements up for a bounded time', async (t) => {
+  const { runner, pool } = await scene(t)
+  await runner.start(async () => 'done', [])
+  const blocker = await pool.connect()
+  await blocker.query('BEGIN; LOCK TABLE osb_jobs.job IN ACCESS EXCLUSIVE MODE')
+  const waiting = async () => {
+    const { rows } = await pool.query<{ pid: number }>(
+      `SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'osb-jobs'
+      AND wait_event_type = 'Lock'`
+    )
+    return rows.map(({ pid }) => pid)
+  }
+  const [pid] = await until('a statement waits', async () => {
+    const pids = await waiting()
+    return pids.length > 0 && pids
+  })
+  for (const end = Date.now() + 30_000; (await waiting()).includes(Number(pid)); ) {
+    assert.ok(Date.now() < end, 'it waits for ever')
+  }
+  await blocker.query('ROLLBACK')
+  blocker.release()
+})
