@@ -83,6 +83,7 @@ export class Replica {
       env: this.environment,
       stdio: ['ignore', 'pipe', 'pipe']
     })
+    outlivedBy(child)
     this.#process = child
     this.#expected = false
     if (child.pid !== undefined) this.pids.add(child.pid)
@@ -158,6 +159,26 @@ export class Replica {
       if (!this.#expected && this.#process === undefined) await this.start()
     }).catch((error: unknown) => this.crashes.push(String(error)))
   }
+}
+
+const children = new Set<ChildProcess>()
+
+/** Has the child killed when this process ends, also by a signal. */
+function outlivedBy(child: ChildProcess): void {
+  if (children.size === 0) {
+    process.once('exit', killChildren)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.once(signal, () => {
+        killChildren()
+        process.kill(process.pid, signal)
+      })
+    }
+  }
+  children.add(child)
+}
+
+function killChildren(): void {
+  for (const child of children) child.kill('SIGKILL')
 }
 
 async function answers(url: string): Promise<boolean> {
