@@ -28,7 +28,7 @@ export async function compareOutside(scene: ChaosScene, evidence: Evidence): Pro
   }
   const told = toldOutside(seen.known)
   const orphans = await orphansOf(scene)
-  const leftBehind = made.filter((one) => !one.fenced && !told.has(nameOf(one)))
+  const leftBehind = made.filter((one) => !one.fenced && (orphans.has(one.name) || !told.has(nameOf(one))))
   for (const one of leftBehind) {
     if (!orphans.has(one.name)) differences.push(`outside: ${one.name} was left behind, and is not found as an orphan`)
     else if (!isExcused(one, scene, evidence))
