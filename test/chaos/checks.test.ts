@@ -37,6 +37,14 @@ test('overlaps: the time for which a process was stopped does not count, nor wha
   assert.equal(overlapsOf([call(1, [0, undefined]), call(2, [5_000, 40_000])], [one, other]).longestMs, 4_000)
 })
 
+test('overlaps: an aborted call may wait for its statement, and no longer', () => {
+  const replicas = [replica(1), replica(2)]
+  const aborted = { ...call(1, [0, 12_000]), aborted: 8_000 }
+  assert.deepEqual(overlapsOf([aborted, call(2, [9_000, 20_000])], replicas), { violations: [], longestMs: 0 })
+  const deaf = { ...call(1, [0, 20_000]), aborted: 8_000 }
+  assert.match(String(overlapsOf([deaf], replicas).violations), /went on for 12000 ms after its abort/)
+})
+
 test('overlaps: calls that ignore their signals are left out', () => {
   const replicas = [replica(1), replica(2)]
   assert.equal(overlapsOf([call(1, [0, 20_000], 'deaf'), call(2, [0, 20_000])], replicas).longestMs, 0)
