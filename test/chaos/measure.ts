@@ -47,6 +47,7 @@ async function printIdleStatements(): Promise<void> {
 
 function print(name: string, samples: Sample[]): void {
   const sorted = samples.toSorted((a, b) => a - b)
-  const at = (share: number) => `${Math.round(sorted[Math.ceil(share * sorted.length) - 1] ?? 0)} ms`
+  const at = (share: number) =>
+    `${Math.round(sorted[Math.ceil(share * sorted.length) - 1] ?? 0).toLocaleString('en')} ms`
   console.log(`| ${name} | ${samples.length} | ${at(0.5)} | ${at(0.95)} | ${at(1)} |`)
 }
