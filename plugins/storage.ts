@@ -28,12 +28,12 @@ export interface Storage {
 /** The broker's own state: in memory, or in a PostgreSQL database. */
 export type StoreOption =
   | 'memory'
-  /** A pool of the host application, which stays its own: the broker changes no setting of its sessions. */
+  /** A pool of the host application. The broker never ends it, and never changes the settings of its sessions. */
   | { readonly pool: Pool }
   | {
       /** `postgresql://user:password@host:port/database`, also with several hosts. */
       readonly connectionString: string
-      /** Connections for requests and workers; default 16. Four for the queue and one for cancels come on top. */
+      /** Maximum number of connections for requests and workers; default 16. Up to five more serve queue and cancels. */
       readonly poolSize?: number | undefined
     }
 
@@ -48,11 +48,11 @@ export interface StorageOptions {
 const MISSING_KEYS =
   'there are credentials or states under encryption keys that are not given: what is under them cannot be read. Add ' +
   'those keys behind the first one in BROKER_ENCRYPTION_KEYS (or the option encryptionKeys), and see osb rekey --check'
-/** How messages call the option that has the connection URL. */
+/** The option that contains the connection URL, for messages. */
 const URL_OPTION = 'store.connectionString'
 const POOL_SIZE = 16
 
-/** A server that refuses the broker at its start will not be there by waiting, as one that is down may. */
+/** Rejects the start if the server rejects the broker. Unlike for a server that is down, waiting does not help. */
 function explainRefusal(setting: string): (error: unknown) => never {
   return (error) => {
     const cause = error instanceof Unavailable ? error.cause : error

@@ -155,6 +155,8 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
  * decorators untouched, its Ajv options without effect here; two brokers may live under two prefixes of one app.
  *
  * @throws {CatalogError} when the catalog breaks a rule, with every fault by its path
+ * @throws {ConnectionUrlError} when a connection URL is invalid
+ * @throws {ConnectionRefused} at `ready` when the database server rejects the login, or TLS fails
  * @throws {EncryptionKeysError} when the encryption keys are missing or misshapen; at `ready` when one of them is not that of
  * the same kid before
  * @example

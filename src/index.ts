@@ -29,6 +29,8 @@ export {
   PlatformsError,
   ReloadablePlatforms
 } from './platforms/index.ts'
+export { ConnectionUrlError } from './postgres/connection-url.ts'
+export { ConnectionRefused } from './postgres/refusal.ts'
 export { type ExampleProviderOptions, exampleProvider } from './providers/example.ts'
 export {
   type PostgresqlProviderOptions,

@@ -128,7 +128,7 @@ function readServersFile(file: string): Record<string, PostgresqlServer> {
   )
 }
 
-/** Of several hosts, which of them a binding has to connect to changes with each failover. */
+/** With several hosts, bindings need an address that stays valid after a failover. */
 function requireAddress(
   { hosts }: ConnectionTarget,
   { url, publicHost, setting }: { url: string; publicHost: string | undefined; setting: string }

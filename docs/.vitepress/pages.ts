@@ -28,6 +28,7 @@ export const sections: readonly Section[] = [
     items: [
       { text: 'Configuration', link: '/configuration' },
       { text: 'Deploying', link: '/deploying' },
+      { text: 'Connections to PostgreSQL', link: '/connections' },
       { text: 'Platforms and HTTPS', link: '/platforms' },
       { text: 'PostgreSQL databases', link: '/postgresql' },
       { text: 'Platforms as tenants', link: '/tenancy' },

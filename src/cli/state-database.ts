@@ -14,7 +14,6 @@ export async function explained<T>(work: () => Promise<T>): Promise<T> {
     const refusal = refusalOf(cause)
     if (refusal !== undefined) throw new ConfigError(`${DATABASE_URL}: ${refusal}.`, { cause })
     if (error instanceof Unavailable && cause instanceof Error) {
-      // The variable is the first thing to look at, and what the network said is the second.
       throw new Unavailable(`${DATABASE_URL}: the database cannot be used: ${wordsOf(cause)}.`, { cause })
     }
     const code = error instanceof Error && 'code' in error ? String(error.code) : ''
@@ -27,10 +26,10 @@ export async function explained<T>(work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** How messages call the URL of that database. */
+/** The variable that contains the URL of that database, for messages. */
 export const DATABASE_URL = 'DATABASE_URL'
 
-/** An error of several addresses has no words of its own. */
+/** The error of a host with several addresses has no message. */
 function wordsOf(error: Error): string {
   return error.message || ('code' in error ? String(error.code) : error.name)
 }

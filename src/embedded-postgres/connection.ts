@@ -35,7 +35,7 @@ export async function ensureDatabases(access: Access, names: readonly string[]):
   })
 }
 
-/** A server that was stopped (SIGSTOP) takes connections and says nothing, and never closes one. */
+/** Timeouts, because a stopped server (SIGSTOP) accepts connections but neither answers nor closes them. */
 const ANSWER_MS = 60_000
 const GOODBYE_MS = 1_000
 

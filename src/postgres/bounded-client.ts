@@ -1,65 +1,65 @@
 import { Socket } from 'node:net'
 import pg from 'pg'
 import { cancelStatement } from './cancel.ts'
+import { checkConnection } from './connection-check.ts'
 import type { Host } from './connection-target.ts'
 import { Endpoint, type Sibling } from './endpoint.ts'
 import { passwordOf } from './password.ts'
-import { beginAnew, cancelKeyOf, hangUp, isWaiting } from './pg-internals.ts'
-import { proveDeath } from './proof-of-death.ts'
+import { cancelKeyOf, closeConnection, isWaiting, prepareAttempt } from './pg-internals.ts'
 import { codeOf, isLoginFailure, refusalOf } from './refusal.ts'
 import { optionsOf, requireUsable, type SessionBounds, sessionFacts } from './session-facts.ts'
 import { sslOption, type TlsSettings } from './tls.ts'
 
-/** Settings of a {@link BoundedClient}, beside those of node-postgres. */
+/** Settings of a {@link BoundedClient}, in addition to those of node-postgres. */
 export interface BoundedClientConfig extends pg.ClientConfig {
-  /** Shared by all connections to the database. Default: one of its own, which leads to `host` and `port`. */
+  /** Shared by all connections to the database. Default: an endpoint for `host` and `port`. */
   readonly endpoint?: Endpoint | undefined
   readonly tls?: TlsSettings | undefined
-  /** How long one host may take to let the client in, in milliseconds. Default: its share of `connectionTimeoutMillis`. */
+  /** Timeout of the login at one host, in milliseconds. Default, and at most: its share of `connectionTimeoutMillis`. */
   readonly hostTimeoutMs?: number | undefined
-  /** What the server is to bound statements by, where its startup options take effect. */
+  /** Timeouts of statements on the server. They are startup options, if the server accepts those. */
   readonly bounds?: SessionBounds | undefined
-  /** How long the server may say nothing while it owes an answer, in milliseconds. Default: 65,000. */
+  /** How long the client waits for an answer while no byte arrives, in milliseconds. Default: 65,000. */
   readonly silenceMs?: number | undefined
-  /** Called with the connection of each attempt, before that begins. */
+  /** Called with the connection of each attempt, before the attempt starts. */
   readonly onAttempt?: ((connection: pg.Connection) => void) | undefined
-  /** The database to look from whether the connection is dead. Default: its own. */
-  readonly lookFrom?: string | undefined
+  /** The database from which a {@link checkConnection check} is made. Default: the database of the connection. */
+  readonly checkDatabase?: string | undefined
 }
 
 const CONNECT_MS = 5_000
 const SILENCE_MS = 65_000
-/** So long after a statement was sent, and again and again, the client looks whether the connection is still there. */
-const LOOK_AFTER_MS = 5_000
-/** So long after a statement that takes no time. */
-const DOUBT_MS = 2_000
-/** How long the server has to confirm that a connection is closed. */
-const GOODBYE_MS = 1_000
+/** Without an answer for this long, the client checks the connection, and repeats the check at this interval. */
+const CHECK_AFTER_MS = 5_000
+/** The same for a ping, which the server answers at once. */
+const PING_CHECK_MS = 2_000
+/** How long the server may take to confirm that a connection is closed. */
+const CLOSE_MS = 1_000
 /**
- * Protocol violation, feature not supported, unrecognized parameter: how poolers refuse startup options. PgBouncer has the first
- * of them for other troubles too; the attempt without options shows which it was.
+ * Protocol violation, feature not supported, unrecognized parameter: SQLSTATEs with which poolers reject startup options.
+ * PgBouncer uses the first for other errors too, so a second attempt without options decides.
  */
 const REFUSES_OPTIONS = /^(?:08P01|0A000|42704)$/
 
 /**
- * A connection to PostgreSQL that nothing can hang on for ever: it tries the hosts of its endpoint in turn, keeps the TCP
- * connection alive, notices that an answer was lost, and cancels on the server what it gives up.
+ * A client of PostgreSQL with a bound for every wait. It tries the hosts of its endpoint in turn, keeps the TCP connection
+ * alive, notices when the network has lost an answer, and cancels statements on the server when it gives up on them.
  */
 export class BoundedClient extends pg.Client implements Sibling {
-  /** Whether the session is the client's own for as long as it is connected: no pooler is between. */
+  /** Whether no pooler is between client and server, so that session state and prepared statements persist. */
   direct = false
-  /** Whether the server itself bounds every statement of the session. */
+  /** Whether `bounds` are in force for the whole session. */
   bounded = false
-  /** Set while a task holds the connection, even when nothing is under way on it. */
+  /** Whether a task holds the connection, even while no statement runs on it. */
   inUse = false
   readonly #config: BoundedClientConfig
   readonly #endpoint: Endpoint
   readonly #connectMs: number
   readonly #hostMs: number
-  /** What is used where the endpoint names no host, or no port. */
+  /** Used if the endpoint has no host, or no port. */
   readonly #defaults: Required<Host>
   #ended = false
-  #looking = false
+  #checking = false
   #silentMs = 0
   #bytes = 0
 
@@ -73,7 +73,7 @@ export class BoundedClient extends pg.Client implements Sibling {
     this.#defaults = { host: this.host, port: this.port }
     this.#endpoint = endpoint
     this.#connectMs = connectMs
-    // The statement that needs a lost connection fails by itself. Without a listener the process would end.
+    // Without a listener, the loss of a connection would end the process. The next statement on it fails anyway.
     this.on('error', () => undefined)
     this.once('end', () => endpoint.leave(this))
   }
@@ -106,43 +106,43 @@ export class BoundedClient extends pg.Client implements Sibling {
   override end(callback: (error: Error) => void): void
   override end(callback?: unknown): Promise<void> | undefined {
     this.#ended = true
-    // A connection that is lost never confirms that it was closed.
+    // The server never confirms the end of a lost connection.
     const { connection } = this
-    const lost = setTimeout(() => connection.stream.destroy(), GOODBYE_MS)
+    const lost = setTimeout(() => connection.stream.destroy(), CLOSE_MS)
     const ended = super.end().then(() => clearTimeout(lost))
     if (typeof callback !== 'function') return ended
     void ended.then(() => callback())
     return undefined
   }
 
-  /** Closes the connection before, or while, it is opened. */
-  hangUp(): void {
+  /** Stops an attempt to connect. */
+  abort(): void {
     this.#ended = true
     this.connection.stream.destroy()
   }
 
   /**
-   * Proves that a connection which was idle is still there, before something depends on it.
-   * @throws when it is dead, within a few seconds
+   * Waits for a round trip, to verify a connection that was idle before a task depends on it.
+   * @throws within a few seconds when the connection is lost
    */
-  async prove(): Promise<void> {
-    const doubt = setTimeout(() => void this.#look(), DOUBT_MS)
+  async ping(): Promise<void> {
+    const late = setTimeout(() => void this.#check(), PING_CHECK_MS)
     try {
       await this.query('SELECT')
     } finally {
-      clearTimeout(doubt)
+      clearTimeout(late)
     }
   }
 
-  /** Gives up what the server was asked for: cancels it there, then closes the connection. Takes at most a few seconds. */
+  /** Cancels the running statement on the server, then closes the connection. Takes at most a few seconds. */
   async abandon(reason: Error): Promise<void> {
     const { connection } = this
-    // A pooler, too, takes the connection of a client that hangs up too early for one that it has to replace.
-    if ((await cancelStatement(this)) !== 'answered') await this.#look()
+    // Wait for the answer, because a pooler replaces the server connection of a client that disconnects before it.
+    if ((await cancelStatement(this)) !== 'answered') await this.#check()
     connection.stream.destroy(reason)
   }
 
-  /** Tries the hosts in turn; throws the error that says most of why none was usable. */
+  /** Tries the hosts in turn. If all fail, throws the error that only a change of the configuration can fix, if any. */
   async #connect(): Promise<pg.Client> {
     const until = performance.now() + this.#connectMs
     const hosts = this.#endpoint.inTurn()
@@ -153,14 +153,14 @@ export class BoundedClient extends pg.Client implements Sibling {
         return this
       } catch (error) {
         if (refusalOf(failure) === undefined) failure = error
-        hangUp(this)
+        closeConnection(this)
       }
       if (this.#ended || performance.now() >= until) break
     }
     throw failure
   }
 
-  /** Opens a session with the bounds as startup options, or without them where the server or a pooler refuses those. */
+  /** Opens a session with the bounds as startup options, or without them if the server or a pooler rejects options. */
   async #open(host: Host | undefined): Promise<void> {
     const { bounds, options } = this.#config
     if (bounds === undefined || this.#endpoint.refusesOptions) return this.#attempt(host, options)
@@ -176,21 +176,21 @@ export class BoundedClient extends pg.Client implements Sibling {
   async #attempt(host: Host | undefined, options: string | undefined): Promise<void> {
     const { tls, stream } = this.#config
     const place = { host: host?.host ?? this.#defaults.host, port: host?.port ?? this.#defaults.port }
-    beginAnew(this, { host: place, ssl: tls === undefined ? undefined : sslOption(tls), options, stream })
+    prepareAttempt(this, { host: place, ssl: tls === undefined ? undefined : sslOption(tls), options, stream })
     this.#config.onAttempt?.(this.connection)
     await super.connect()
-    await this.#learn()
+    await this.#inspect()
     if (host !== undefined) this.#endpoint.prefer(host)
     this.#endpoint.join(this)
     this.connection.on('errorMessage', ({ code }: { code?: string }) => {
-      // What was a primary is a standby now: no connection to it can write any more.
+      // The primary has become a standby, so the other connections cannot write either.
       if (code === '25006') this.#endpoint.dropIdle(new Error('Connection terminated: the server takes no writes'))
     })
     this.#watch()
   }
 
-  /** What has to be known of the session before it may be used. */
-  async #learn(): Promise<void> {
+  /** Finds out whether the session can be used, and how. */
+  async #inspect(): Promise<void> {
     const { bounds } = this.#config
     const { attributes } = this.#endpoint
     const { stream } = this.connection
@@ -205,12 +205,12 @@ export class BoundedClient extends pg.Client implements Sibling {
     }
   }
 
-  /** The timer of the socket is set back by all that is sent or received. */
+  /** Watches for missing answers. Each byte that is sent or received resets the timer of the socket. */
   #watch(): void {
     const { stream } = this.connection
     if (!(stream instanceof Socket)) return
     const { silenceMs = SILENCE_MS } = this.#config
-    const stepMs = Math.min(LOOK_AFTER_MS, silenceMs)
+    const stepMs = Math.min(CHECK_AFTER_MS, silenceMs)
     stream.setTimeout(stepMs)
     stream.on('timeout', () => {
       if (!isWaiting(this)) return
@@ -219,26 +219,26 @@ export class BoundedClient extends pg.Client implements Sibling {
       this.#silentMs = bytes === this.#bytes ? this.#silentMs + stepMs : stepMs
       this.#bytes = bytes
       if (this.#silentMs >= silenceMs) void this.abandon(new Error(`timeout expired: no answer within ${silenceMs} ms`))
-      else void this.#look()
+      else void this.#check()
     })
   }
 
-  /** Closes the connection when it proves to be dead, and those beside it: they went the same way. */
-  async #look(): Promise<void> {
+  /** Checks the connection. If it is lost, closes it together with the idle ones, which took the same path. */
+  async #check(): Promise<void> {
     const { silenceMs = SILENCE_MS } = this.#config
-    if (!this.direct || this.#looking || silenceMs <= LOOK_AFTER_MS) return
-    this.#looking = true
+    if (!this.direct || this.#checking || silenceMs <= CHECK_AFTER_MS) return
+    this.#checking = true
     const { stream } = this.connection
     const received = stream instanceof Socket ? stream.bytesRead : 0
-    const lost = new Error('Connection terminated: the server has answered, and the answer was lost on the way')
-    const verdict = await proveDeath(this, {
-      database: this.#config.lookFrom,
-      onDead: () => {
-        if (stream instanceof Socket && stream.bytesRead !== received) throw new Error('the answer has come')
+    const lost = new Error('Connection terminated: the server is idle, so the network has lost the answer')
+    const verdict = await checkConnection(this, {
+      database: this.#config.checkDatabase,
+      onLost: () => {
+        if (stream instanceof Socket && stream.bytesRead !== received) throw new Error('the answer has arrived')
         return this.#endpoint.dropIdle(lost)
       }
     })
-    this.#looking = false
-    if (verdict === 'dead') stream.destroy(lost)
+    this.#checking = false
+    if (verdict === 'lost') stream.destroy(lost)
   }
 }

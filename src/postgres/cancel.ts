@@ -3,15 +3,16 @@ import { connect as connectTls } from 'node:tls'
 import type pg from 'pg'
 import { answered, cancelKeyOf } from './pg-internals.ts'
 
-/** How long the server may take to cancel a statement and to say so. */
+/** How long the server may take to cancel a statement and to report it. */
 const CANCEL_MS = 2_000
-/** How long the connection of a cancel request may stay open. PgBouncer 1.18 ends itself when it is closed too early. */
+/** How long the connection of a cancel request may stay open. PgBouncer 1.18 crashes when a client closes it early. */
 const OPEN_MS = 10_000
 
 /**
- * Asks the server to cancel the statement that a connection waits for, and waits a moment for the answer: a server does not
- * notice that its client has given up, and goes on. The request needs a connection of its own but no login, so that a server
- * without a free connection takes it too.
+ * Cancels the running statement of a client on the server, because the server does not notice that a client has given up. The
+ * request uses a connection of its own without a login, so that it works on a server that has no free connection.
+ *
+ * @returns Whether the server answered the canceled statement.
  */
 export async function cancelStatement(client: pg.Client): Promise<'answered' | 'silent'> {
   const key = cancelKeyOf(client)
@@ -23,7 +24,7 @@ export async function cancelStatement(client: pg.Client): Promise<'answered' | '
 const CANCEL_CODE = 80_877_102
 const TLS_CODE = 80_877_103
 
-/** The server closes the connection when it has passed the request on. */
+/** The server closes the connection after it has processed the request. */
 function sendRequest({ host, port, ssl }: pg.Client, request: Buffer): void {
   const tls: unknown = ssl
   const socket = host.startsWith('/') ? connect(`${host}/.s.PGSQL.${port}`) : connect({ host, port })
@@ -44,7 +45,7 @@ function sendRequest({ host, port, ssl }: pg.Client, request: Buffer): void {
   })
 }
 
-/** A message of the protocol that comes before a login: its length, then numbers. */
+/** A message of the protocol before a login: its length in bytes, then the numbers. */
 function message(...numbers: number[]): Buffer {
   const buffer = Buffer.alloc(4 * (numbers.length + 1))
   for (const [index, number] of [buffer.length, ...numbers].entries()) buffer.writeInt32BE(number, index * 4)

@@ -2,29 +2,29 @@ import type { TlsSettings } from './tls.ts'
 
 /** One server of a connection URL: an address, or the folder of a Unix socket. */
 export interface Host {
-  /** Undefined: node-postgres decides, from `PGHOST` or as `localhost`. */
+  /** Default: `PGHOST`, otherwise `localhost`. */
   readonly host: string | undefined
   readonly port: number | undefined
 }
 
 /**
- * Which sessions a connection may be used for. `read-write` refuses sessions whose transactions are read-only, `primary`
- * refuses servers in recovery, `any` takes what answers first.
+ * Which sessions are used. `read-write` rejects sessions with read-only transactions, `primary` rejects servers in recovery, and
+ * `any` accepts the first server that answers.
  */
 export type SessionAttributes = (typeof sessionAttributes)[number]
 export const sessionAttributes = ['any', 'read-write', 'primary'] as const
 
-/** A connection URL, taken apart. */
+/** The parts of a connection URL. */
 export interface ConnectionTarget {
   /** At least one, in the order of the URL. */
   readonly hosts: readonly Host[]
   readonly user: string | undefined
   readonly password: string | undefined
   readonly database: string | undefined
-  /** Undefined: the URL says nothing of TLS, and `PGSSLMODE` decides. */
+  /** Undefined if the URL has no parameter about TLS; then `PGSSLMODE` decides. */
   readonly tls: TlsSettings | undefined
   readonly attributes: SessionAttributes
-  /** How long one host may take to answer; undefined: as long as the caller gives it. */
+  /** Timeout of one host. Default: the caller's. */
   readonly connectTimeoutMs: number | undefined
   readonly applicationName: string | undefined
   /** Startup options, as libpq takes them (`-c name=value`). */

@@ -3,7 +3,7 @@ import { type ConnectionTarget, sessionAttributes } from './connection-target.ts
 import { hostsFrom } from './url-hosts.ts'
 import { tlsFrom } from './url-tls.ts'
 
-/** A connection URL that cannot be used; the message names the variable or option, and no part of a secret. */
+/** A connection URL is invalid. The message names the variable or option, and contains no part of a secret. */
 export class ConnectionUrlError extends Error {
   override readonly name = 'ConnectionUrlError'
 }
@@ -28,17 +28,17 @@ const parameters = [
 ] as const
 type ParameterName = (typeof parameters)[number]
 
-/** What follows the `?` of a URL, decoded. */
+/** The decoded parameters of a URL. */
 export type Parameters = Partial<Record<ParameterName, string>>
 
-/** The broker sets these itself, so that no statement waits without end. */
+/** The broker sets these itself, so that every statement has a timeout. */
 const OWN = /^(?:statement_timeout|lock_timeout|idle_in_transaction_session_timeout|query_timeout|keepalives.*)$/
 
 /**
- * Takes a connection URL apart, strictly: node-postgres would ignore a parameter that it does not know, and connect
- * without TLS where `sslMode` asks for it.
+ * Parses a connection URL strictly. node-postgres ignores unknown parameters, so that `sslMode` instead of `sslmode` gives a
+ * connection without TLS.
  *
- * @param name The variable or option that the URL comes from.
+ * @param name The variable or option that contains the URL.
  * @throws {ConnectionUrlError}
  */
 export function parseConnectionUrl(text: string, name: string): ConnectionTarget {
@@ -58,7 +58,7 @@ export function parseConnectionUrl(text: string, name: string): ConnectionTarget
     password: given.password ?? some(decodeURIComponent(password)),
     database: given.dbname ?? some(decodeURIComponent(database)),
     tls: tlsFrom(given, because),
-    // With several servers, one that cannot write is of no use to the broker.
+    // Of several servers, the broker needs the one that accepts writes.
     attributes:
       oneOf(name, given, { parameter: 'target_session_attrs', allowed: sessionAttributes }) ??
       (found.length > 1 ? 'read-write' : 'any'),
@@ -68,7 +68,7 @@ export function parseConnectionUrl(text: string, name: string): ConnectionTarget
   }
 }
 
-/** Each rule has its own words, since a password with such a character is the usual reason, and must not be shown. */
+/** Explains special characters that are not encoded. They usually are in the password, so no message shows the URL. */
 function requireEncoded(name: string, rest: string): void {
   if (rest.includes('#')) throw refuse(name, `contains an unencoded "#". ${ENCODING}`)
   const ats = rest.split('@').length - 1
@@ -112,11 +112,11 @@ function isKnown(key: string): key is ParameterName {
 
 function unknown(key: string, given: Parameters): string {
   const near = nearest(key)
-  // What follows the password may be the rest of it, after an unencoded "&".
+  // After an unencoded "&", the name of the parameter is a part of the password.
   if (given.password !== undefined && near === undefined) {
     return 'has an unknown parameter after its password. Write "&" in a password as %26.'
   }
-  if (!/^[a-z][\w.-]{0,62}$/i.test(key)) return `has something after its "?" that is no parameter. ${ENCODING}`
+  if (!/^[a-z][\w.-]{0,62}$/i.test(key)) return `contains an invalid parameter name after the "?". ${ENCODING}`
   if (OWN.test(key)) return `has the parameter ${JSON.stringify(key)}, which the broker sets itself: leave it out.`
   if (near !== undefined) return `has the unknown parameter ${JSON.stringify(key)}: use ${JSON.stringify(near)}.`
   return `has the unknown parameter ${JSON.stringify(key)}. Known are ${parameters.join(', ')}.`
@@ -130,7 +130,7 @@ function nearest(key: string): ParameterName | undefined {
   return best !== undefined && best.far <= 2 && best.far < best.known.length / 2 ? best.known : undefined
 }
 
-/** The value of a parameter that takes one of a few. */
+/** The value of a parameter with few allowed values. */
 function oneOf<T extends string>(
   name: string,
   given: Parameters,
@@ -147,11 +147,11 @@ function oneOf<T extends string>(
 function seconds(name: string, { connect_timeout: value }: Parameters): number | undefined {
   if (value === undefined) return undefined
   if (!/^\d{1,4}$/.test(value)) throw refuse(name, `has connect_timeout=${value}: it must be a number of seconds.`)
-  // As for libpq, 0 is no bound of its own
+  // As in libpq, 0 disables this timeout
   return Number(value) === 0 ? undefined : Number(value) * 1_000
 }
 
-/** What stands before and after the first separator. */
+/** The parts before and after the first separator. */
 function split(text: string, separator: string): [string, string?] {
   const at = text.indexOf(separator)
   return at < 0 ? [text] : [text.slice(0, at), text.slice(at + separator.length)]

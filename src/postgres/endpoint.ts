@@ -1,41 +1,41 @@
 import type { Host, SessionAttributes } from './connection-target.ts'
 
-/** An open connection, as the others of its endpoint see it. */
+/** An open connection of an endpoint. */
 export interface Sibling {
-  /** The backend of the connection; undefined when a pooler is between. */
+  /** Process id of the backend; undefined behind a pooler. */
   readonly backendPid: number | undefined
-  /** Whether no statement and no transaction is under way on it. */
+  /** Whether no task uses the connection, and no statement or transaction runs on it. */
   readonly idle: boolean
-  /** Closes the connection at once, without a word to the server. */
+  /** Destroys the socket. */
   drop(reason: Error): void
 }
 
 /**
- * What the connections to one database know of it together: which host was usable last, whether a pooler refuses startup
- * options, and which connections are open.
+ * Shared knowledge of all connections to a database: the host that was usable last, whether a pooler rejects startup options,
+ * and the open connections.
  */
 export class Endpoint {
   readonly attributes: SessionAttributes
-  /** Set when the server, or a pooler before it, accepts connections only without startup options. */
+  /** Set when the server, or a pooler, accepts connections only without startup options. */
   refusesOptions = false
   readonly #hosts: readonly Host[]
   #preferred: Host | undefined
   readonly #open = new Set<Sibling>()
 
-  /** @param hosts none: where node-postgres connects by itself. */
+  /** @param hosts Default: the host and port in the configuration of each client. */
   constructor(hosts: readonly Host[] = [], attributes: SessionAttributes = 'any') {
     this.#hosts = hosts
     this.attributes = attributes
   }
 
-  /** The hosts in the order in which to try them. */
+  /** The hosts in the order of the attempts. */
   inTurn(): readonly Host[] {
     const preferred = this.#preferred
     if (preferred === undefined) return this.#hosts
     return [preferred, ...this.#hosts.filter((host) => host !== preferred)]
   }
 
-  /** Notes the host that a usable session was opened on. */
+  /** Tries this host first from now on. */
   prefer(host: Host): void {
     this.#preferred = host
   }
@@ -48,7 +48,7 @@ export class Endpoint {
     this.#open.delete(sibling)
   }
 
-  /** Drops the connections on which nothing is under way, and returns their backends. */
+  /** Drops the idle connections, and returns their backends. */
   dropIdle(reason: Error): number[] {
     const idle = [...this.#open].filter((sibling) => sibling.idle)
     for (const sibling of idle) sibling.drop(reason)

@@ -1,6 +1,6 @@
 import type pg from 'pg'
 
-/** The password of a configuration: node-postgres keeps it from being copied by `...`. */
+/** The password of a configuration. node-postgres makes it non-enumerable, so that `...` does not copy it. */
 export function passwordOf({ password }: pg.ClientConfig): Pick<pg.ClientConfig, 'password'> {
   return password === undefined ? {} : { password }
 }

@@ -2,22 +2,22 @@ import pg from 'pg'
 import type { Host } from './connection-target.ts'
 
 /*
- * A client of node-postgres connects once, to one host. To try several hosts, a client has to begin anew, which only its
- * private fields allow. All use of them is in this file, and `test/postgres/bounded-client.test.ts` fails when they change.
+ * A client of node-postgres connects once, to one host. To try several hosts, its private fields have to be reset. This file
+ * contains all use of them, and `test/postgres/bounded-client.test.ts` fails when they change.
  */
 
-/** Settings of a connection that node-postgres keeps with the client. */
+/** Settings of one attempt to connect. */
 export interface Attempt {
   readonly host: Required<Host>
-  /** Undefined: as the client was made. */
+  /** Default: as in the configuration of the client. */
   readonly ssl: pg.ClientConfig['ssl'] | undefined
   readonly options: string | undefined
-  /** Makes the socket, where a host application brings its own. */
+  /** Creates the socket, if the host application provides its own. */
   readonly stream: pg.ClientConfig['stream'] | undefined
 }
 
-/** Prepares a client for a first or a further attempt to connect, and discards what the attempt before has left. */
-export function beginAnew(client: pg.Client, { host, ssl, options, stream }: Attempt): void {
+/** Resets a client for another attempt to connect, and discards the connection of the previous attempt. */
+export function prepareAttempt(client: pg.Client, { host, ssl, options, stream }: Attempt): void {
   const parameters: { sslnegotiation?: 'postgres' | 'direct' } = Reflect.get(client, 'connectionParameters')
   const used = ssl ?? client.ssl
   discard(client)
@@ -45,22 +45,22 @@ export function beginAnew(client: pg.Client, { host, ssl, options, stream }: Att
   })
 }
 
-/** After this silence the kernel asks ten times, once a second, whether the other side is there. */
+/** The kernel sends keep-alive probes after this silence: ten, one each second. */
 const KEEP_ALIVE_DELAY_MS = 10_000
 
-/** Closes the connection of a client at once; nothing of it reaches the client any more. */
+/** Closes the connection of a client at once, without an event on the client. */
 function discard({ connection }: pg.Client): void {
   connection.removeAllListeners()
   connection.on('error', () => undefined)
   connection.stream.destroy()
 }
 
-/** How long the server has to close a connection that the client has said goodbye on. */
-const GOODBYE_MS = 1_000
+/** How long the server may take to confirm that a connection is closed. */
+const CLOSE_MS = 1_000
 
-/** Says goodbye to the server. A connection that is lost would never learn that it is closed, so it has a second for it. */
-export function hangUp({ connection }: pg.Client): void {
-  const timer = setTimeout(() => connection.stream.destroy(), GOODBYE_MS)
+/** Ends a session. The server never confirms the end of a lost connection, so the socket is destroyed after a second. */
+export function closeConnection({ connection }: pg.Client): void {
+  const timer = setTimeout(() => connection.stream.destroy(), CLOSE_MS)
   connection.once('end', () => clearTimeout(timer))
   connection.end()
 }
@@ -70,7 +70,7 @@ export function isWaiting(client: pg.Client): boolean {
   return Reflect.get(client, 'readyForQuery') !== true
 }
 
-/** Waits until the client has its answer, at most for so long; tells whether it has. */
+/** Waits for the answer that the client waits for. Returns whether it arrived in time. */
 export async function answered(client: pg.Client, withinMs: number): Promise<boolean> {
   if (!isWaiting(client)) return true
   const { promise, resolve } = Promise.withResolvers<void>()
@@ -83,7 +83,7 @@ export async function answered(client: pg.Client, withinMs: number): Promise<boo
   return !isWaiting(client)
 }
 
-/** What the server knows a session by, to cancel its statement; undefined before the login. */
+/** Identifies a session in a cancel request; undefined before the login. */
 export function cancelKeyOf(client: pg.Client): { readonly pid: number; readonly secret: number } | undefined {
   const pid: unknown = Reflect.get(client, 'processID')
   const secret: unknown = Reflect.get(client, 'secretKey')

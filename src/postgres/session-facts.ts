@@ -1,20 +1,20 @@
 import type pg from 'pg'
 import type { SessionAttributes } from './connection-target.ts'
 
-/** What the server bounds the statements of a session by, in milliseconds. */
+/** Timeouts of a session on the server, in milliseconds. */
 export interface SessionBounds {
   readonly statementMs: number
   readonly lockMs: number
   readonly idleInTransactionMs: number
 }
 
-/** What a session says of itself when it has been opened. */
+/** Properties of a new session. */
 export interface SessionFacts {
-  /** The backend of the session is the one that the login named: no pooler is between. */
+  /** Whether the login and a later query report the same backend. Behind a pooler they differ. */
   readonly direct: boolean
   readonly readOnly: boolean
   readonly inRecovery: boolean
-  /** The bounds asked for are in force. */
+  /** Whether the requested bounds are in force. */
   readonly bounded: boolean
 }
 
@@ -26,14 +26,14 @@ function settingsOf({ statementMs, lockMs, idleInTransactionMs }: SessionBounds)
   ]
 }
 
-/** Startup options, as libpq takes them, which beat the defaults of the database and of the role. */
+/** Startup options in the syntax of libpq. They take precedence over settings of the database and the role. */
 export function optionsOf(bounds: SessionBounds): string {
   return settingsOf(bounds)
     .map(([name, ms]) => `-c ${name}=${ms}`)
     .join(' ')
 }
 
-/** The same for one transaction; all that a pooler, or a host's pool, lets us set. */
+/** Statements that set the bounds for one transaction, for connections of a pooler or of a host application. */
 export function localSettings(bounds: SessionBounds): string {
   return settingsOf(bounds)
     .map(([name, ms]) => `SET LOCAL ${name} = ${ms}`)
@@ -41,8 +41,8 @@ export function localSettings(bounds: SessionBounds): string {
 }
 
 /**
- * Asks the session itself: a pooler may have ignored the startup options without a word, and a login succeeds on a standby too.
- * As text, because a host may have changed how node-postgres reads other types.
+ * Queries the session, because a pooler can ignore startup options silently, and a standby accepts logins too. All columns are
+ * text, because a host application can change how node-postgres parses other types.
  */
 export async function sessionFacts(
   client: pg.Client,
@@ -65,7 +65,7 @@ export async function sessionFacts(
   }
 }
 
-/** @throws with SQLSTATE 25006 when the session is not one that the connection URL asks for */
+/** @throws with SQLSTATE 25006 when the session does not have the attributes */
 export function requireUsable({ readOnly, inRecovery }: SessionFacts, attributes: SessionAttributes): void {
   const usable = attributes === 'any' || (attributes === 'primary' ? !inRecovery : !readOnly)
   if (usable) return

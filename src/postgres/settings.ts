@@ -3,10 +3,10 @@ import { BoundedClient, type BoundedClientConfig } from './bounded-client.ts'
 import type { ConnectionTarget } from './connection-target.ts'
 import { Endpoint } from './endpoint.ts'
 
-/** Settings of a pool whose connections are {@link BoundedClient}s. */
+/** Settings of a pool of {@link BoundedClient}s. */
 export type BoundedPoolConfig = BoundedClientConfig & Omit<pg.PoolConfig, keyof pg.ClientConfig>
 
-/** How to reach a database, for a client or a pool; `more` has what they are used for. */
+/** Settings of a client or a pool for a connection URL; `more` overrides them. */
 export function settingsOf(target: ConnectionTarget, more: BoundedPoolConfig = {}): BoundedPoolConfig {
   const { user, password, database, tls, hosts, applicationName, options, connectTimeoutMs } = target
   return {
@@ -20,26 +20,26 @@ export function settingsOf(target: ConnectionTarget, more: BoundedPoolConfig = {
     ...(tls?.direct === true ? { sslnegotiation: 'direct' as const } : {}),
     hostTimeoutMs: connectTimeoutMs,
     ...more,
-    // As for node-postgres, these of the URL win over the program's.
+    // As in node-postgres, the URL takes precedence.
     ...(options === undefined ? {} : { options }),
     ...(applicationName === undefined ? {} : { application_name: applicationName })
   }
 }
 
 /**
- * How to reach the database of a pool, for further connections beside it.
- * @param options Those of the pool; only what leads to the database is taken over.
+ * Settings of further connections to the database of an existing pool.
+ * @param options The options of the pool. Only those that identify database and login are copied.
  */
 export function settingsLike(options: BoundedPoolConfig, more: BoundedPoolConfig = {}): BoundedPoolConfig {
   return {
     Client: BoundedClient,
     endpoint: options.endpoint ?? new Endpoint(),
-    ...Object.fromEntries(WAY.map((name) => [name, options[name]]).filter(([, value]) => value !== undefined)),
+    ...Object.fromEntries(COPIED.map((name) => [name, options[name]]).filter(([, value]) => value !== undefined)),
     ...more
   }
 }
 
-const WAY = [
+const COPIED = [
   'connectionString',
   'host',
   'port',
@@ -55,7 +55,7 @@ const WAY = [
   'options'
 ] as const satisfies readonly (keyof BoundedPoolConfig)[]
 
-/** A pool of {@link BoundedClient}s. A lost idle connection is replaced by the next use, so that its loss is no error. */
+/** Opens a pool of {@link BoundedClient}s. It ignores the loss of idle connections, because the next use replaces them. */
 export function openPool(config: BoundedPoolConfig): pg.Pool {
   const use = (inUse: boolean) => (client: pg.PoolClient) => {
     if (client instanceof BoundedClient) client.inUse = inUse

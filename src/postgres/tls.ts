@@ -1,25 +1,22 @@
 import { readFileSync } from 'node:fs'
 import type { ConnectionOptions } from 'node:tls'
 
-/** How a connection is encrypted, as a connection URL says; the files are read each time a connection is opened. */
+/** The TLS settings of a connection URL. The files are read for each new connection, so that they can be replaced. */
 export interface TlsSettings {
-  /**
-   * What is checked of the server's certificate: `full` its chain and host name, `chain` only the chain, `none` nothing;
-   * `off` is no TLS at all.
-   */
+  /** The check of the server's certificate: chain and host name (`full`), chain only, or none. `off` disables TLS. */
   readonly check: 'off' | 'none' | 'chain' | 'full'
-  /** `sslmode` for libpq and the programs built on it; undefined: its default. */
+  /** `sslmode` for programs that use libpq, such as `pg_dump`. Default: libpq's. */
   readonly libpqMode: string | undefined
-  /** Whether TLS begins at once, without PostgreSQL's own negotiation (`sslnegotiation=direct`). */
+  /** Whether to start TLS without PostgreSQL's negotiation (`sslnegotiation=direct`). */
   readonly direct: boolean
-  /** PEM file of the authorities; undefined: those that Node.js trusts. */
+  /** PEM file of the authorities. Default: those that Node.js trusts. */
   readonly rootCertFile: string | undefined
   /** PEM files of the client's certificate and key. */
   readonly certFile: string | undefined
   readonly keyFile: string | undefined
 }
 
-/** A file that `sslrootcert`, `sslcert` or `sslkey` names cannot be read. */
+/** The file in `sslrootcert`, `sslcert` or `sslkey` cannot be read. */
 export class TlsFileError extends Error {
   override readonly name = 'TlsFileError'
 }

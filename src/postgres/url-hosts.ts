@@ -11,7 +11,7 @@ interface Given {
 
 /**
  * The hosts of a connection URL: `h1:5432,h2`, `[::1]:5432`, `%2Fvar%2Frun%2Fpostgresql`, or the parameters `host` and `port`,
- * which may be lists as well. No message repeats a host: when the "@" is missing, it is a part of the login.
+ * which can be lists too. No message shows a host, because without an "@" it is a part of the login.
  */
 export function hostsFrom({ authority, host, port }: Given, refuse: (reason: string) => Error): readonly Host[] {
   const written = authority.split(',').map((text) => hostFrom(text, refuse))

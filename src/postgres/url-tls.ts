@@ -4,8 +4,8 @@ import type { TlsSettings } from './tls.ts'
 type Check = TlsSettings['check']
 
 /**
- * By `sslmode`. node-postgres checks chain and host name for every mode that asks for TLS; the broker keeps to that, since a
- * weaker check than before would show to nobody. `uselibpqcompat=true` gives the modes the meaning that libpq gives them.
+ * The check of the certificate for each `sslmode`. Like node-postgres, the broker checks chain and host name in every mode with
+ * TLS except `no-verify`. `uselibpqcompat=true` selects the meaning of the modes in libpq.
  */
 const MODES: Readonly<Record<string, Check>> = {
   disable: 'off',
@@ -26,7 +26,7 @@ const SWITCH: Readonly<Record<string, Check>> = {
 const BOOLEAN: Readonly<Record<string, boolean>> = { true: true, '1': true, false: false, '0': false }
 const NEGOTIATIONS: Readonly<Record<string, boolean>> = { postgres: false, direct: true }
 
-/** What the parameters of a connection URL say of TLS; undefined when they say nothing. */
+/** The TLS settings in the parameters of a connection URL; undefined if there are none. */
 export function tlsFrom(given: Parameters, refuse: (reason: string) => Error): TlsSettings | undefined {
   const choose = <T>(name: keyof Parameters, values: Readonly<Record<string, T>>, hint = ''): T | undefined => {
     const text = given[name]
@@ -51,9 +51,9 @@ export function tlsFrom(given: Parameters, refuse: (reason: string) => Error): T
   if (compatible && given.sslmode === 'verify-ca' && rootCertFile === undefined) {
     throw refuse('has sslmode=verify-ca, which needs sslrootcert: the file of the authority.')
   }
-  // libpq checks the chain in the mode `require` as soon as it has an authority
+  // With an authority, libpq checks the chain in the mode `require`
   const chained = compatible && given.sslmode === 'require' && rootCertFile !== undefined
-  // `no-verify` is node-postgres's own word
+  // libpq does not know `no-verify`
   const libpqMode = given.sslmode === 'no-verify' ? 'require' : given.sslmode
   return { check: chained ? 'chain' : check, libpqMode, direct, ...files }
 }

@@ -38,9 +38,9 @@ const STOP_TIMEOUT_MS = 2_000
 const CONNECT_TIMEOUT_MS = 3_000
 /** Connections of the queue of one replica. */
 const POOL_SIZE = 4
-/** Maintenance of the job tables takes longer than a request may; each of their locks is short all the same. */
+/** Maintenance of the job tables can take minutes, but must not wait for a lock for long. */
 const BOUNDS: SessionBounds = { statementMs: 300_000, lockMs: 10_000, idleInTransactionMs: 60_000 }
-/** More than the server takes; before that a connection that was lost is noticed by looking from another. */
+/** Longer than the server takes. A lost connection is noticed earlier, by a check from another connection. */
 const SILENCE_MS = BOUNDS.statementMs + 5_000
 
 const QUEUE_OPTIONS = {
@@ -82,7 +82,7 @@ export class PgBossRunner implements Runner {
     this.#log = log
     this.#explain = explain
     this.#slots = new Slots(workers)
-    // pg-boss hands all of it on to its pool.
+    // pg-boss passes all options to its pool.
     const pool: object = settingsLike(connection, {
       max: POOL_SIZE,
       connectionTimeoutMillis: CONNECT_TIMEOUT_MS,

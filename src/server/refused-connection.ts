@@ -2,8 +2,8 @@ import { ConfigError } from '../config.ts'
 import { ConnectionRefused } from '../postgres/refusal.ts'
 
 /**
- * A `ConfigError` that names the environment variable, for an error of a database server that refused the broker: parts of the
- * broker know only the options that an application embeds it with. Any other error as it is.
+ * Turns a `ConnectionRefused`, which names the option of an embedding application, into a `ConfigError` that names the environment
+ * variable. Returns any other error unchanged.
  */
 export function inWordsOfVariables(error: unknown): unknown {
   if (!(error instanceof ConnectionRefused)) return error

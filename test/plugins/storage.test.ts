@@ -87,6 +87,35 @@ test('storage plugin: a connection string is prepared on demand and closed with 
   assert.equal(pool.ended, true)
 })
 
+test('storage plugin: a connection string that cannot be used names the option', async (t) => {
+  const encryptionKeys = newEncryptionKeys()
+  const store = { connectionString: 'postgresql://a:hush@h/d?sslMode=require' }
+  assert.equal(
+    await rejection(newApp(t).register(storage, { store, encryptionKeys })),
+    'ConnectionUrlError: store.connectionString has the unknown parameter "sslMode": use "sslmode".'
+  )
+})
+
+test('storage plugin: a pool has the size that it is given, else 16', async (t) => {
+  const connectionString = 'postgresql://a@127.0.0.1:1/d'
+  const sizeOf = async (poolSize?: number) => {
+    const app = newApp(t)
+    await app.register(storage, { store: { connectionString, poolSize }, encryptionKeys: newEncryptionKeys() })
+    return app.pg.pool.options.max
+  }
+  assert.deepEqual([await sizeOf(3), await sizeOf()], [3, 16])
+})
+
+test('storage plugin: a server that refuses the login is no server that is away', async (t) => {
+  const app = newApp(t)
+  const connectionString = (await databaseUrl()).replace(/:[^:@]+@/, ':hush@')
+  await app.register(storage, { store: { connectionString }, encryptionKeys: newEncryptionKeys() })
+  assert.equal(
+    await rejection(app.osbStorage.prepare()),
+    'ConnectionRefused: store.connectionString: password authentication failed for user "postgres"'
+  )
+})
+
 test('storage plugin: an injected pool stays the host’s', async (t) => {
   const pool = new pg.Pool({ connectionString: await databaseUrl(), max: 3 })
   t.after(() => pool.end())

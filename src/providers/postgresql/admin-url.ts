@@ -16,17 +16,17 @@ export interface Login {
 }
 
 /**
- * The admin's connection URL, and the way to other databases and logins of the same server. Session settings of the URL have no
- * effect: they are the provider's to choose.
+ * The admin's connection URL, and the settings of connections to other databases and with other logins of the server. Session
+ * settings in the URL have no effect, because the provider chooses them.
  */
 export class AdminUrl {
   readonly #target: ConnectionTarget
-  /** What the admin's connections know together. */
+  /** Shared by all connections of the admin. */
   readonly #endpoint: Endpoint
 
   /**
-   * @param name How messages call the URL.
-   * @param caFile Authority to check the server's certificate against, where the URL asks for TLS and names none.
+   * @param name The variable or option that contains the URL, for messages.
+   * @param caFile PEM file of the authority, if the URL enables TLS without one.
    * @throws {ConnectionUrlError} when the URL cannot be used
    */
   constructor(adminUrl: string, name: string, caFile?: string) {
@@ -41,7 +41,7 @@ export class AdminUrl {
     this.#endpoint = new Endpoint(target.hosts, target.attributes)
   }
 
-  /** As bindings are to be told; a socket's directory means the local host. */
+  /** Host in the credentials of bindings. For the folder of a socket it is the local host. */
   get host(): string {
     const host = this.#target.hosts[0]?.host ?? ''
     return host === '' || host.startsWith('/') ? 'localhost' : host
@@ -51,29 +51,29 @@ export class AdminUrl {
     return this.#target.hosts[0]?.port ?? DEFAULT_PORT
   }
 
-  /** How many servers share the URL, of which one at a time takes writes. */
+  /** Number of hosts in the URL. */
   get hostCount(): number {
     return this.#target.hosts.length
   }
 
-  /** Settings of connections as the admin, to the maintenance database or another. */
+  /** Settings of connections as the admin; `more.database` selects another database than the maintenance database. */
   asAdmin(more: BoundedPoolConfig): BoundedPoolConfig {
-    return settingsOf(this.#target, { endpoint: this.#endpoint, lookFrom: this.#target.database, ...more })
+    return settingsOf(this.#target, { endpoint: this.#endpoint, checkDatabase: this.#target.database, ...more })
   }
 
-  /** Settings of a connection as somebody else. */
+  /** Settings of a connection with another login. */
   asLogin({ database, username: user, password }: Login, more: BoundedPoolConfig): BoundedPoolConfig {
-    // A reader's session takes no writes, on the primary either.
+    // The session of a reader is read-only on the primary too.
     const attributes = this.#target.attributes === 'any' ? 'any' : 'primary'
     const target = { ...this.#target, database, user, password, attributes } as const
     return settingsOf(target, more)
   }
 
-  /** What libpq reads, and every program that is built on it, to get to a database as the admin. */
+  /** Environment variables of libpq for a connection to a database as the admin. */
   environment(database: string) {
     const { hosts, user = '', password = '', tls, attributes } = this.#target
     return {
-      // node-postgres and libpq differ in what they take when nothing is said
+      // node-postgres and libpq have different defaults
       PGHOST: hosts.map(({ host }) => host ?? process.env.PGHOST ?? 'localhost').join(','),
       PGPORT: hosts.map(({ port }) => port ?? process.env.PGPORT ?? DEFAULT_PORT).join(','),
       PGUSER: user,

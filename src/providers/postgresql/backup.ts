@@ -14,9 +14,9 @@ const SAID_CHARACTERS = 4_000
 /** So much of an instance's id is in the name of its dump. */
 const ID_CHARACTERS = 120
 
-/** A prepared transaction of the tenant's may hold a lock that nobody gives back. */
+/** Timeout of a lock, because a prepared transaction of the tenant can hold one forever. */
 const LOCK_MS = 60_000
-/** How long a program has to end after an abort, before it is killed. */
+/** How long a program may take to end after an abort, before it is killed. */
 const END_MS = 5_000
 
 /** How a database is saved: by a command of the operator's, or by `pg_dump` into a directory. */
@@ -121,7 +121,7 @@ async function run(
   }
 }
 
-/** To a program and all that it has started. */
+/** Sends a signal to a program and its children. */
 function send({ pid }: ChildProcess, signal: NodeJS.Signals): void {
   if (pid === undefined) return
   try {

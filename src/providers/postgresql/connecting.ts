@@ -2,15 +2,15 @@ import type { Pool, PoolClient } from 'pg'
 import { BoundedClient, type BoundedPoolConfig } from '../../postgres/index.ts'
 import { unlessAborted } from './session.ts'
 
-/** The first connection may be one that was lost while it was idle. Its death is that of all idle ones; the next is new. */
+/** Attempts to get a working connection. A lost one closes all idle ones, so that the next is new. */
 const CHECK_OUTS = 3
 
-/** A connection of the pool that has answered just now. */
+/** Checks out a connection, and verifies it with a round trip. */
 export async function checkOut(pool: Pool, signal?: AbortSignal): Promise<PoolClient> {
   for (let left = CHECK_OUTS; ; left -= 1) {
     const client = await take(pool, signal)
     try {
-      if (client instanceof BoundedClient) await unlessAborted(client.prove(), signal)
+      if (client instanceof BoundedClient) await unlessAborted(client.ping(), signal)
       return client
     } catch (error) {
       client.release(true)
@@ -25,13 +25,13 @@ async function take(pool: Pool, signal: AbortSignal | undefined): Promise<PoolCl
   try {
     return await unlessAborted(connecting, signal)
   } catch (error) {
-    // Nobody waits any more for what the pool may still hand out
+    // The pool may still hand out a connection
     connecting.then((client) => client.release(true)).catch(() => undefined)
     throw error
   }
 }
 
-/** A connection of its own. */
+/** Opens a connection outside of the pool. */
 export async function connect(signal: AbortSignal, settings: BoundedPoolConfig): Promise<BoundedClient> {
   signal.throwIfAborted()
   const client = new BoundedClient(settings)

@@ -56,7 +56,7 @@ export function backupOf({ backupCommand, backupDirectory }: PostgresqlProviderS
 /** Name of the server of instances that were made when there was one alone. */
 export const DEFAULT_SERVER = 'default'
 
-/** A server with its name, and how messages call the option that has its URL. */
+/** A server, its name, and the option that contains its URL. */
 export interface NamedServer {
   readonly name: string
   readonly setting: string

@@ -22,21 +22,21 @@ export const OF_ADMIN = `pg_has_role(usesysid, current_user, 'MEMBER')`
 /** Of connections that no task holds. */
 const IDLE_NAME = 'osb'
 const CONNECT_TIMEOUT_MS = 5_000
-/** More than the server takes for a statement ({@link LIMITS}). A connection that was lost is noticed long before that. */
+/** Longer than `statement_timeout` in {@link LIMITS}. A lost connection is noticed long before that. */
 const SILENCE_MS = 65_000
-/** How long a health check waits, for a free connection too. */
+/** Timeout of a health check, including the wait for a free connection. */
 const PING_MS = 5_000
-/** How long a login that is only tried may wait for each answer. */
+/** Timeout of each answer during a trial login. */
 const TRIAL_MS = 5_000
 /** Enough for the tasks of one process; the rest of the server's slots are the tenants'. */
 const DEFAULT_POOL_SIZE = 8
-/** What an {@link AdminServer} is, beside its connection. */
+/** Settings of an {@link AdminServer}, in addition to its connection. */
 export interface ServerPlace {
-  /** How plans and messages call it. Default: `default`. */
+  /** Name in plans and messages. Default: `default`. */
   readonly name?: string
-  /** How messages call the option that has the admin's URL. Default: `postgresql.adminUrl`. */
+  /** The option that contains the admin's URL, for messages. Default: `postgresql.adminUrl`. */
   readonly setting?: string
-  /** Maintenance connections at most. Default: 8. */
+  /** Maximum number of maintenance connections. Default: 8. */
   readonly poolSize?: number | undefined
 }
 
@@ -97,7 +97,7 @@ export class AdminServer {
 
   /** @throws when the server does not answer within a few seconds */
   async ping(): Promise<void> {
-    // Getting a connection is proof enough
+    // The checkout waits for an answer of the server
     const pinging = AbortSignal.timeout(PING_MS)
     const client = await checkOut(this.#openPool(), pinging)
     client.release()
@@ -159,7 +159,7 @@ export class AdminServer {
     const onAttempt = (connection: Connection) => {
       connection.once('authenticationSASLContinue', ({ data }: { data: string }) => {
         salt = /(?:^|,)s=([^,]+)/.exec(data)?.[1]
-        client.hangUp()
+        client.abort()
       })
     }
     const client = new BoundedClient(this.url.asLogin({ ...login, password: 'not sent' }, { ...TRIAL, onAttempt }))
@@ -241,7 +241,7 @@ function asOptions(settings: readonly string[]): string {
   return settings.map((setting) => `-c ${setting.replaceAll(/[\\ ]/g, '\\$&')}`).join(' ')
 }
 
-/** Of a login that is tried: no second connection could look after it, so the wait itself is short. */
+/** Settings of a trial login. A tenant's login cannot check its connection from another database, so the timeout is short. */
 const TRIAL: BoundedPoolConfig = {
   application_name: IDLE_NAME,
   connectionTimeoutMillis: CONNECT_TIMEOUT_MS,

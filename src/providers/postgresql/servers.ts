@@ -73,7 +73,7 @@ export class Servers {
   }
 
   /**
-   * Prepares every server. One that is down comes up later; one that answers and refuses the broker does not.
+   * Prepares every server. A server that is down is prepared later, by the first task.
    * @throws {ConnectionUrlError} when an admin's URL cannot be used
    * @throws {ConnectionRefused} when a server refuses the admin's login, or its TLS is not what the URL asks for
    * @throws {ServerUnfit} when a server is too old or its admin's rights do not suffice

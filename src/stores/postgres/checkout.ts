@@ -12,19 +12,19 @@ const CALL_MS = 5_000
 export interface Checkout {
   readonly client: PoolClient
   readonly pool: Pool
-  /** Whether the server bounds every statement by {@link stateBounds}; otherwise each transaction has to ask for it. */
+  /** Whether the session has the bounds of the store; otherwise each transaction has to set them. */
   readonly bounded: boolean
-  /** Whether the session is ours between transactions too: no pooler is between, and prepared statements stay. */
+  /** Whether no pooler is between client and server, so that prepared statements persist. */
   readonly direct: boolean
   /** Why the connection must not go back to the pool. */
   broken?: Error
-  /** Cancels on the server what the connection still waits for. It goes back, to be closed, when that is done. */
+  /** Cancels the running statement on the server. The connection is closed after that. */
   giveUp(reason: Error): void
   /** Gives it back. */
   release(): void
 }
 
-/** Gives `work` a connection of the pool, and waits for both no longer than a call may take. */
+/** Runs `work` with a connection of the pool, within the time of one call. */
 export async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>): Promise<T> {
   const until = Date.now() + CALL_MS
   const checkout = await connect(pool)
@@ -34,7 +34,7 @@ export async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Pr
     if (checkout.broken !== undefined) throw unreachable(error)
     // The server may have said goodbye in the answer to a statement, before the connection closes.
     if (isLost(error)) checkout.broken = toError(error)
-    // What was a primary is a standby now: no connection to it can write any more.
+    // The primary has become a standby, so the other connections cannot write either.
     if (codeOf(error) === '25006') dropIdle(pool, toError(error))
     throw asUnavailable(error)
   } finally {
@@ -114,7 +114,7 @@ function checkoutOf(pool: Pool, client: PoolClient): Checkout {
       canceling = own?.abandon(reason) ?? abandon(pool, client, reason)
     },
     release() {
-      // Its backend counts until it is canceled, so that no more of them are left behind than the pool is large.
+      // The connection counts until its statement is canceled, so that backends never outnumber the pool.
       if (canceling === undefined) free()
       else void canceling.finally(free)
     }
@@ -126,7 +126,7 @@ function checkoutOf(pool: Pool, client: PoolClient): Checkout {
 async function abandon(pool: Pool, client: PoolClient, reason: Error): Promise<void> {
   await cancelStatement(client)
   client.connection?.stream.destroy()
-  // The server would have given up before us: the connection is lost, and those that have been idle with it probably, too.
+  // The server gives up before the client does, so the connection is lost, and probably the idle ones with it.
   dropIdle(pool, reason)
 }
 

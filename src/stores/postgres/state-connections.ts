@@ -4,15 +4,12 @@ import { stateBounds } from './transactions.ts'
 
 /** How long a request waits for a connection before it is answered 503, in milliseconds. */
 const CONNECT_MS = 3_000
-/**
- * A migration takes as long as it takes, and every other call of the store gives up by itself after seconds. So this is only for
- * what a pooler keeps from being looked at.
- */
+/** Long enough for a migration behind a pooler, where a connection cannot be checked. Other calls have short timeouts. */
 const SILENCE_MS = 3_600_000
 
 /**
  * Settings of a pool on the database of the broker's own state.
- * @param url The connection URL, and the variable or option that it comes from.
+ * @param url The connection URL, and the variable or option that contains it.
  * @throws {ConnectionUrlError} when the URL cannot be used
  */
 export function stateSettings(url: { text: string; name: string }, more: BoundedPoolConfig): BoundedPoolConfig {

@@ -21,9 +21,9 @@ export interface SqlTransaction extends Sql {
   executeSql(text: string, values?: unknown[]): Promise<{ rows: unknown[] }>
 }
 
-/** The server gives up before we do, so that it writes nothing, and holds no lock, for a caller that has gone. */
+/** The server gives up before the client does, so that it neither writes nor holds locks for a caller that has gone. */
 export const stateBounds: SessionBounds = { statementMs: 4_000, lockMs: 3_000, idleInTransactionMs: 5_000 }
-/** The same for a reader that takes the time it needs: an operator waits for it, and no request. */
+/** Bounds of commands that read a lot. An operator waits for them, not a request. */
 const readOnlyBounds: SessionBounds = { statementMs: 600_000, lockMs: 10_000, idleInTransactionMs: 600_000 }
 
 /** The isolation is fixed because each statement has to see what was committed while it waited for a lock. */
@@ -40,7 +40,7 @@ export async function read<Row extends QueryResultRow>(
   return inCallSpan('store read', SPAN_ATTRIBUTES, () =>
     withClient(pool, async (checkout) => {
       await confirmEarlierCommits(pool, checkout)
-      // A transaction would cost two round trips more.
+      // A transaction takes two more round trips.
       if (checkout.bounded) return sqlOf(checkout).query<Row>(text, values)
       return transact(checkout, `${BEGIN}; ${localSettings(stateBounds)}`, () =>
         sqlOf(checkout).query<Row>(text, values)
@@ -50,7 +50,7 @@ export async function read<Row extends QueryResultRow>(
 }
 
 /**
- * Runs one reading statement that takes the time it needs, and that the server keeps from writing.
+ * Runs one reading statement in a read-only transaction, with up to ten minutes.
  * @throws {Unavailable} when the database could not be used
  */
 export async function readOnly<Row extends QueryResultRow>(
@@ -119,18 +119,19 @@ async function transact<T>(checkout: Checkout, begin: string, work: () => Promis
   }
 }
 
-/** A server in recovery calls a transaction that may write a feature that is not supported: it is a standby, and takes no writes. */
+/** A standby rejects `BEGIN READ WRITE` as a feature that is not supported. */
 function explainRecovery(error: unknown): never {
   if (sqlState(error) !== '0A000') throw error
   throw Object.assign(new Error(toError(error).message, { cause: error }), { code: '25006', severity: 'ERROR' })
 }
 
-/** Pools on which a COMMIT was not confirmed by the synchronous standby, and none since. */
+/** Pools with a COMMIT that the synchronous standby did not confirm, and no confirmed one since. */
 const unconfirmed = new WeakSet<Pool>()
 
 /**
- * A COMMIT that is canceled while it waits for the synchronous standby is answered COMMIT with a warning: it is on this server
- * alone, and a failover would lose it. We cancel it ourselves when it takes too long, since `statement_timeout` does not.
+ * Commits. When a COMMIT is canceled while it waits for the synchronous standby, PostgreSQL answers COMMIT with a warning,
+ * because the change is durable on the primary alone and a failover would lose it. The store itself cancels a COMMIT that takes
+ * too long, because `statement_timeout` does not apply to it.
  */
 async function commit({ client, pool, broken }: Checkout): Promise<void> {
   if (broken !== undefined) throw broken
@@ -153,8 +154,8 @@ async function commit({ client, pool, broken }: Checkout): Promise<void> {
 }
 
 /**
- * What is on this server alone can be read, and must not be told to a platform. So after a COMMIT that was not confirmed, the
- * next reader commits something of its own, which is confirmed only together with all that was committed before it.
+ * Readers see a change that was not confirmed, and must not report it to a platform. So after such a COMMIT, the next reader
+ * commits a WAL record. The standby confirms it only together with everything that was committed before.
  */
 async function confirmEarlierCommits(pool: Pool, checkout: Checkout): Promise<void> {
   if (!unconfirmed.has(pool)) return

@@ -22,8 +22,7 @@ const LOST_MESSAGES =
   /^Connection terminated|^timeout e|^Query read timeout|not queryable$|^Cannot use a pool after calling end|^The server does not support SSL|^Client was closed/
 
 /**
- * SQLSTATEs of a server that is away, starting, stopping, full, in recovery, read-only after a failover, or that ended the
- * transaction before it could do harm (timeouts, deadlocks).
+ * SQLSTATEs of a server that is away, starting, stopping, full, in recovery or read-only after a failover, and of idle timeouts.
  */
 const LOST_STATES = /^(08...|53...|57P..|58...|25P03|25P04|25006|55000)$/
 const BUSY_STATES = new Set(['40001', '40P01', '55P03', '57014'])
@@ -61,8 +60,8 @@ export function unreachable(cause: unknown): Unavailable {
 }
 
 /**
- * Whether the server, or the way to it, has gone: the connection is of no more use. A refused login and a failure of TLS count:
- * a deployment that worked meets them while its servers are replaced or restored, or a certificate is renewed.
+ * Whether the connection is of no more use. Rejected logins and TLS failures count, because a working deployment meets them
+ * while its servers are replaced or restored, or a certificate is renewed.
  */
 export function isLost(error: unknown): boolean {
   if (isLoginFailure(error) || isTlsFailure(error)) return true

@@ -90,6 +90,20 @@ test('deprovision: an abort ends the backup with all that it has started, and ke
   assert.deepEqual(await leftovers(sql, instance.token), [])
 })
 
+test('deprovision: an abort also ends a backup that ignores SIGTERM', async (t) => {
+  const started = join(temporaryFolder(t), 'started')
+  const { provider } = await setUp(t, { backupCommand: `trap '' TERM; touch '${started}'; sleep 120` })
+  const instance = new Instance(provider)
+  await instance.provision()
+  const controller = new AbortController()
+  const began = Date.now()
+  const removal = instance.deprovision({ signal: controller.signal })
+  while (!existsSync(started)) await sleep(10)
+  controller.abort(new Error('canceled'))
+  await assert.rejects(removal, /canceled/)
+  assert.ok(Date.now() - began < 60_000)
+})
+
 test('deprovision: what was removed half way is not saved a second time', async (t) => {
   const { file, command } = commandIn(temporaryFolder(t))
   const { provider, sql } = await setUp(t, { backupCommand: command })
@@ -150,7 +164,7 @@ test('deprovision: a dump is written to the directory, whole or not at all, for 
   assert.equal(statSync(join(backupDirectory, file)).mode & 0o777, 0o600)
   assert.match(
     readFileSync(join(backupDirectory, file), 'utf8'),
-    new RegExp(`^${database} as postgres, --format=custom`)
+    new RegExp(`^${database} as postgres, --format=custom .*--lock-wait-timeout=60000`)
   )
   assert.deepEqual(await leftovers(sql, token), [])
 })

@@ -168,3 +168,23 @@ test('inventory: what keeps a database from being dropped is listed', async (t) 
     []
   )
 })
+
+test('provision: no more maintenance connections are opened than the pool has', async (t) => {
+  const { provider, sql } = await setUp(t, { poolSize: 2 })
+  const instances = Array.from({ length: 6 }, () => new Instance(provider))
+  const over = new AbortController()
+  let most = 0
+  const looking = (async () => {
+    while (!over.signal.aborted) {
+      const [row] = await sql(
+        `SELECT count(*)::int AS n FROM pg_stat_activity WHERE datname = 'postgres' AND (application_name = 'osb' OR application_name LIKE 'osb:%')`
+      )
+      most = Math.max(most, Number(row?.n))
+    }
+  })()
+  await Promise.all(instances.map((instance) => instance.provision()))
+  over.abort()
+  await looking
+  assert.equal(most, 2)
+  for (const instance of instances) await instance.deprovision()
+})
