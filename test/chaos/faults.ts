@@ -129,7 +129,7 @@ export class Faults {
   async #strike(name: string, strike: () => Promise<void>, replica?: Replica): Promise<void> {
     this.#total += 1
     this.counts.set(name, (this.counts.get(name) ?? 0) + 1)
-    const struck = this.timeline.begin(name, replica)
+    const struck = this.timeline.begin(replica)
     try {
       await strike()
     } finally {
