@@ -15,6 +15,8 @@ export interface Call {
   readonly pid: number
   /** Milliseconds of the clock that all processes of the machine share, the database server included. */
   readonly began: number
+  /** When its signal aborted; absent when it did not before the end. */
+  readonly aborted?: number
   /** Absent while it runs, and when its process ended first. */
   readonly ended?: number
 }
@@ -30,10 +32,14 @@ export class CallRecorder {
     this.#path = path
   }
 
-  begin(call: Omit<Call, 'id' | 'pid' | 'began' | 'ended'>): string {
+  begin(call: Omit<Call, 'id' | 'pid' | 'began' | 'aborted' | 'ended'>): string {
     const id = randomUUID()
     this.#write({ ...call, id, pid: process.pid, began: realNow() })
     return id
+  }
+
+  abort(id: string): void {
+    this.#write({ id, aborted: realNow() })
   }
 
   end(id: string): void {

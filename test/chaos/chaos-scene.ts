@@ -26,7 +26,7 @@ export interface ChaosScene extends Scene {
   readonly skews: Map<string, number>
   /** Starts a replica that has been ended. */
   start(replica: Replica): Promise<void>
-  /** Points the tenants' address, and what replicas know of it, at the server that takes writes now. */
+  /** Points every proxy to the tenants' server at the server that takes writes now. */
   moveTenants(): void
 }
 

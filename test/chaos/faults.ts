@@ -16,6 +16,8 @@ export interface Fault {
   readonly name: string
   /** How often it is picked, relative to the others. */
   readonly weight: number
+  /** It takes too long for a short run to have it by force. */
+  readonly isLong?: boolean
   strike(replica: Replica): Promise<void>
 }
 
@@ -34,6 +36,8 @@ export interface FaultOptions {
   readonly forMs: number
 }
 
+/** A run that takes less is a short one. */
+const SHORT_MS = 300_000
 /** Until each kind has struck once, the next one follows after this. */
 const FIRST_MS = 6_000
 
@@ -73,7 +77,8 @@ export class Faults {
     const end = Date.now() + forMs
     const goOn = () => this.#total < count && Date.now() < end
     const { replicas } = this.#scene
-    const first = this.#random.shuffle(this.#ofReplica)
+    const isShort = forMs < SHORT_MS
+    const first = this.#random.shuffle(this.#ofReplica.filter(({ isLong = false }) => !(isLong && isShort)))
     await Promise.all([
       ...replicas.map((replica, index) => {
         const own = first.filter((_, place) => place % replicas.length === index)
@@ -124,7 +129,7 @@ export class Faults {
   async #strike(name: string, strike: () => Promise<void>, replica?: Replica): Promise<void> {
     this.#total += 1
     this.counts.set(name, (this.counts.get(name) ?? 0) + 1)
-    const struck = this.timeline.begin(name, replica)
+    const struck = this.timeline.begin(replica)
     try {
       await strike()
     } finally {

@@ -17,10 +17,13 @@ try {
   for (let index = 0; index < 10; index += 1) takeover.push((await measures.takeover()).sample)
   const cancel: Sample[] = []
   for (let index = 0; index < 20; index += 1) cancel.push(await measures.cancel())
+  const work: Sample[] = []
+  for (let index = 0; index < 20; index += 1) work.push(await measures.deleteToWork())
   console.log('| time | runs | median | p95 | longest |\n| --- | --- | --- | --- | --- |')
   print('from acceptance to start', start)
-  print('from kill -9 to the next attempt', takeover)
-  print('from DELETE to the create having let go', cancel)
+  print('from kill -9 to the next attempt (takeover)', takeover)
+  print('from DELETE at another replica to the create having stopped', cancel)
+  print('from DELETE at another replica to the beginning of its work', work)
 } finally {
   await measures.close()
   await scene.close({ keep: false })
@@ -44,6 +47,7 @@ async function printIdleStatements(): Promise<void> {
 
 function print(name: string, samples: Sample[]): void {
   const sorted = samples.toSorted((a, b) => a - b)
-  const at = (share: number) => `${Math.round(sorted[Math.ceil(share * sorted.length) - 1] ?? 0)} ms`
+  const at = (share: number) =>
+    `${Math.round(sorted[Math.ceil(share * sorted.length) - 1] ?? 0).toLocaleString('en')} ms`
   console.log(`| ${name} | ${samples.length} | ${at(0.5)} | ${at(0.95)} | ${at(1)} |`)
 }

@@ -74,6 +74,18 @@ export class Measures {
     return Date.now() - began
   }
 
+  /** From the acceptance of a DELETE at one replica to the beginning of its work, while another one runs the create. */
+  async deleteToWork(): Promise<Sample> {
+    const operation = await this.#provision(this.#replica(0), { service: exampleServiceId, plan: plans.slow })
+    await this.#until(operation.id, ({ attempt }) => attempt === 1)
+    const worker = await this.#workerOf(operation.id)
+    const other = this.#scene.replicas.find((replica) => replica !== worker) ?? worker
+    const deletion = await this.#remove(other, operation.instanceId)
+    const row = await this.#until(deletion, ({ started_after_ms }) => started_after_ms !== null)
+    await this.#until(deletion, ({ state }) => state === 'succeeded')
+    return Number(row.started_after_ms)
+  }
+
   /** Freezes the replica that runs an operation until another has finished it, thaws it, and answers the rows. */
   async freeze(): Promise<{ before: object; after: object; log: Replica }> {
     const operation = await this.#provision(this.#replica(0), { service: exampleServiceId, plan: plans.slow })
@@ -113,10 +125,14 @@ export class Measures {
     return String(((await response.json()) as { state?: string }).state)
   }
 
-  async #remove(replica: Replica, instanceId: string): Promise<void> {
+  /** Returns the id of the operation. */
+  async #remove(replica: Replica, instanceId: string): Promise<string> {
     const query = `service_id=${exampleServiceId}&plan_id=${plans.slow}&accepts_incomplete=true`
     const url = `${replica.url}/v2/service_instances/${instanceId}?${query}`
-    await fetch(url, { method: 'DELETE', headers: this.#scene.headers })
+    const response = await fetch(url, { method: 'DELETE', headers: this.#scene.headers })
+    const body = (await response.json()) as { operation?: string }
+    if (response.status !== 202 || body.operation === undefined) throw new Error(`DELETE answered ${response.status}`)
+    return body.operation
   }
 
   /** Which replica works on it: they log it, and nobody else does. */

@@ -28,6 +28,7 @@ export function networkFaults(scene: ChaosScene, random: Random): Fault[] {
       fault('connections frozen for up to 4 s', 1, (proxies) => frozen(proxies, [500, 4_000], 'thaw')),
       fault('frozen past the lease, then thawed', 1, (proxies) => frozen(proxies, [10_000, 14_000], 'thaw')),
       fault('frozen past the lease, then cut', 1, (proxies) => frozen(proxies, [10_000, 14_000], 'cut')),
+      { ...fault('frozen for a minute', 0.2, (proxies) => frozen(proxies, [45_000, 75_000], 'cut')), isLong: true },
       fault('connections cut', 1, async (proxies) => {
         for (const proxy of proxies) proxy.cut()
       }),

@@ -1,13 +1,13 @@
 import type { Client } from 'pg'
+import { GRACE_MS } from '../../src/core/watchdog.ts'
 import type { Comparison, Seen } from './comparison.ts'
 import { overlapsOf } from './overlaps.ts'
 import type { Replica } from './replicas.ts'
 
-/**
- * How long after its deadline an operation may end at the latest: a call that ignores its signal has a grace, a dead worker
- * has to be noticed, and the server may be restarting.
- */
-const OVERTIME_MS = 30_000
+/** How long after its deadline an operation may end: a call that ignores its signal has a grace, and a machine is late. */
+const OVERTIME_MS = GRACE_MS + 3_000
+/** The same when a fault strikes meanwhile: the lease of a dead worker has to end, and the server has to come back. */
+const DISTURBED_MS = 30_000
 
 /** A row of the table of operations; times are milliseconds of the server's clock. */
 export interface OperationRow {
@@ -44,7 +44,7 @@ export function compareOperations(rows: readonly OperationRow[], replicas: reado
   }
   for (const row of rows) {
     const overtime = overtimeOf(row)
-    if (overtime > OVERTIME_MS)
+    if (overtime > DISTURBED_MS || (overtime > OVERTIME_MS && !isDisturbed(row, replicas, seen)))
       differences.push(`${row.kind} ${row.id} ended ${Math.round(overtime)} ms after its deadline`)
     if (row.attempt > mostAttempts(row)) differences.push(`${row.kind} ${row.id} had ${row.attempt} attempts`)
   }
@@ -63,6 +63,10 @@ export function compareOperations(rows: readonly OperationRow[], replicas: reado
       'calls of one operation at once, longest in ms': overlaps.longestMs
     }
   }
+}
+
+function isDisturbed({ deadline, finished }: OperationRow, replicas: readonly Replica[], { timeline }: Seen): boolean {
+  return replicas.some((replica) => timeline.isDisturbed(replica, deadline, finished ?? Date.now()))
 }
 
 function overtimeOf({ deadline, finished }: OperationRow): number {

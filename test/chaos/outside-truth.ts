@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { Pool } from 'pg'
 import { findOrphans } from '../../src/core/reconcile.ts'
+import { GRACE_MS } from '../../src/core/watchdog.ts'
 import { PostgresStore, parseEncryptionKeys, Sealer } from '../../src/stores/postgres/index.ts'
 import { CallRecorder } from './calls.ts'
 import { scriptedServiceId } from './catalog.ts'
@@ -10,9 +11,6 @@ import type { Known } from './life.ts'
 import { type Made, Outside, readOutside } from './outside.ts'
 import { scriptedProvider } from './provider.ts'
 import { replicaOf } from './timeline.ts'
-
-/** How long after its deadline an operation may still wait for a call that ignores its signal. */
-const GRACE_MS = 5_000
 
 /**
  * Compares what the scripted provider has made with what clients were told. A call that acted without a look at its fence
@@ -30,7 +28,7 @@ export async function compareOutside(scene: ChaosScene, evidence: Evidence): Pro
   }
   const told = toldOutside(seen.known)
   const orphans = await orphansOf(scene)
-  const leftBehind = made.filter((one) => !one.fenced && !told.has(nameOf(one)))
+  const leftBehind = made.filter((one) => !one.fenced && (orphans.has(one.name) || !told.has(nameOf(one))))
   for (const one of leftBehind) {
     if (!orphans.has(one.name)) differences.push(`outside: ${one.name} was left behind, and is not found as an orphan`)
     else if (!isExcused(one, scene, evidence))

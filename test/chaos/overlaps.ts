@@ -3,8 +3,8 @@ import { STATEMENT_MS } from './outside.ts'
 import type { Replica } from './replicas.ts'
 import { obeys } from './script.ts'
 
-/** What an aborted call still waits for: one statement; and a loaded machine is late. */
-const ALLOWED_MS = STATEMENT_MS + 1_500
+/** How late an abort may come on a loaded machine. */
+const LATE_MS = 2_500
 
 export interface Overlaps {
   readonly violations: string[]
@@ -17,19 +17,28 @@ interface Interval {
 }
 
 /**
- * How long calls of one operation, or a delete and the create that it cancelled, ran on two processes at once. Calls that
- * ignore their signals are left out, and so is the time for which a process was stopped.
+ * How long calls of one operation, or a delete and the create that it cancelled, ran on two processes at once before the
+ * signal of the first aborted; and which calls went on after that. Calls that ignore their signals are left out, and so is
+ * the time for which a process was stopped.
  */
 export function overlapsOf(calls: readonly Call[], replicas: readonly Replica[]): Overlaps {
   const violations: string[] = []
   let longestMs = 0
   for (const group of groups(calls.filter(obeys))) {
     for (const [index, call] of group.entries()) {
+      const afterMs = sum(
+        activity(call, replicas).map((part) => part.to - Math.max(part.from, call.aborted ?? part.to))
+      )
+      // An aborted call still waits for its statement.
+      if (afterMs > STATEMENT_MS + LATE_MS)
+        violations.push(
+          `${call.verb} ${call.operation} (attempt ${call.attempt}) went on for ${afterMs} ms after its abort`
+        )
       for (const other of group.slice(index + 1)) {
         if (call.pid === other.pid) continue
-        const ms = overlapMs(activity(call, replicas), activity(other, replicas))
+        const ms = overlapMs(untilAbort(call, replicas), untilAbort(other, replicas))
         longestMs = Math.max(longestMs, ms)
-        if (ms <= ALLOWED_MS) continue
+        if (ms <= LATE_MS) continue
         violations.push(
           `${call.verb} ${call.operation} (attempt ${call.attempt}) and ${other.verb} ${other.operation} ` +
             `(attempt ${other.attempt}) of ${call.instance} ran at once for ${ms} ms`
@@ -60,7 +69,16 @@ function activity(call: Call, replicas: readonly Replica[]): Interval[] {
   return intervals.filter(({ from, to }) => to > from)
 }
 
+function untilAbort(call: Call, replicas: readonly Replica[]): Interval[] {
+  const { aborted = Number.POSITIVE_INFINITY } = call
+  return activity(call, replicas).map(({ from, to }) => ({ from, to: Math.min(to, aborted) }))
+}
+
 function overlapMs(one: readonly Interval[], other: readonly Interval[]): number {
   const shared = one.flatMap((a) => other.map((b) => Math.min(a.to, b.to) - Math.max(a.from, b.from)))
-  return shared.filter((ms) => ms > 0).reduce((sum, ms) => sum + ms, 0)
+  return sum(shared)
+}
+
+function sum(times: readonly number[]): number {
+  return times.filter((ms) => ms > 0).reduce((total, ms) => total + ms, 0)
 }

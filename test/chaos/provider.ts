@@ -36,6 +36,8 @@ export function scriptedProvider(outside: Outside, calls: CallRecorder): Service
       instance,
       ...(binding === undefined ? {} : { binding })
     })
+    const onAbort = () => calls.abort(call)
+    task.signal.addEventListener('abort', onAbort)
     try {
       await wait(step, task, meeting)
       const fenced = step.act !== 'deaf'
@@ -48,6 +50,7 @@ export function scriptedProvider(outside: Outside, calls: CallRecorder): Service
       await effect(since, fenced)
       if (step.act === 'fail') throw new Error('The script has this call fail.')
     } finally {
+      task.signal.removeEventListener('abort', onAbort)
       calls.end(call)
     }
   }

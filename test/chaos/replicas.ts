@@ -46,7 +46,7 @@ export class Replica {
   readonly crashes: string[] = []
   readonly #program: readonly string[]
   readonly #logPath: string
-  readonly #log: WriteStream
+  #log: WriteStream | undefined
   #process: ChildProcess | undefined
   #expected = false
   #turn: Promise<unknown> = Promise.resolve()
@@ -57,7 +57,6 @@ export class Replica {
     this.environment = { ...environment, BROKER_PORT: String(port) }
     this.#program = program
     this.#logPath = join(folder, `${name}.log`)
-    this.#log = createWriteStream(this.#logPath, { flags: 'a' })
   }
 
   get pid(): number | undefined {
@@ -84,9 +83,11 @@ export class Replica {
       env: this.environment,
       stdio: ['ignore', 'pipe', 'pipe']
     })
+    outlivedBy(child)
     this.#process = child
     this.#expected = false
     if (child.pid !== undefined) this.pids.add(child.pid)
+    this.#log ??= createWriteStream(this.#logPath, { flags: 'a' })
     child.stdout.pipe(this.#log, { end: false })
     child.stderr.pipe(this.#log, { end: false })
     child.once('exit', (code, signal) => this.#ended(child, signal ?? `code ${code}`))
@@ -158,6 +159,26 @@ export class Replica {
       if (!this.#expected && this.#process === undefined) await this.start()
     }).catch((error: unknown) => this.crashes.push(String(error)))
   }
+}
+
+const children = new Set<ChildProcess>()
+
+/** Has the child killed when this process ends, also by a signal. */
+function outlivedBy(child: ChildProcess): void {
+  if (children.size === 0) {
+    process.once('exit', killChildren)
+    for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+      process.once(signal, () => {
+        killChildren()
+        process.kill(process.pid, signal)
+      })
+    }
+  }
+  children.add(child)
+}
+
+function killChildren(): void {
+  for (const child of children) child.kill('SIGKILL')
 }
 
 async function answers(url: string): Promise<boolean> {

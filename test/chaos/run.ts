@@ -38,6 +38,7 @@ try {
     faults.run({ count: options.faults, forMs: options.minutes * 60_000 }).finally(() => {
       raging = false
       for (const network of scene.networks.values()) network.heal()
+      platform.calm()
     })
   ])
   clearInterval(report)

@@ -174,7 +174,7 @@ function queryFor(steps: readonly Step[] = [], random: Random): string {
 function toSuccess(verb: Verb, random: Random): Step[] {
   const work: Step = { act: 'work', ms: random.between(0, 500) }
   const removes = verb === 'deprovision' || verb === 'unbind'
-  const longestMs = removes ? SYNCHRONOUS_MS : 15_000
+  const longestMs = removes ? SYNCHRONOUS_MS : 25_000
   switch (random.pick(['work', 'work', 'fail', 'long', 'late'] as const)) {
     case 'work':
       return [work]

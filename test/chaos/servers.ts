@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
-import { startReplication } from '../helper/replication.ts'
+import { type Node, startReplication } from '../helper/replication.ts'
 import { removeServer, STATE_DATABASE, startServer } from './scene.ts'
 
 /** How long the standby has at most to catch up before a failover, and a rebuilt one afterwards. */
@@ -45,10 +45,7 @@ export async function startReplicated(): Promise<Servers> {
     },
     urlOf: (database) => replication.primary.urlOf(database),
     end: async (signal) => {
-      const [row] = await replication.primary.sql(
-        `SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int AS pid`
-      )
-      process.kill(Number(row?.pid), signal)
+      process.kill(await pidOf(replication.primary), signal)
     },
     failOver: async (pauseMs, promoted) => {
       await caughtUp(replication.primary.urlOf('postgres'))
@@ -59,6 +56,18 @@ export async function startReplicated(): Promise<Servers> {
       await replication.rebuild()
     },
     close: () => replication.close()
+  }
+}
+
+/** Waits until the server answers: it may still be coming back from the last fault. */
+async function pidOf(server: Node): Promise<number> {
+  for (const end = Date.now() + CAUGHT_UP_MS; ; await sleep(200)) {
+    try {
+      const [row] = await server.sql(`SELECT split_part(pg_read_file('postmaster.pid'), E'\\n', 1)::int AS pid`)
+      return Number(row?.pid)
+    } catch (error) {
+      if (Date.now() > end) throw error
+    }
   }
 }
 

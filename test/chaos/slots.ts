@@ -4,13 +4,15 @@ import { plans, scriptedServiceId } from './catalog.ts'
 import type { Replica } from './replicas.ts'
 import type { Scene } from './scene.ts'
 
-/** Operations that a replica executes side by side. */
-const WORKERS = 8
+/** Operations of one platform, of long kinds and of short ones each, that a replica with 8 workers executes at once. */
+const AT_ONCE = 5
 const WITHIN_MS = 30_000
 
+const ids = { service_id: scriptedServiceId, plan_id: plans.steady }
+
 /**
- * Checks that every worker of every replica is free: as many creates as there are workers have to meet in the provider of one
- * replica, while the others are stopped.
+ * Checks that no worker slot is lost: as many creates, and then binds, as a platform may have at once have to meet in the
+ * provider of one replica, while the other replicas are stopped.
  */
 export async function compareSlots({ replicas, headers }: Scene): Promise<string[]> {
   const differences: string[] = []
@@ -18,10 +20,18 @@ export async function compareSlots({ replicas, headers }: Scene): Promise<string
     const others = replicas.filter((other) => other !== replica)
     for (const other of others) other.signal('SIGSTOP')
     try {
-      const ends = await Promise.all(Array.from({ length: WORKERS }, () => create(replica, headers)))
-      const failed = ends.filter((end) => end !== 'succeeded')
-      if (failed.length > 0)
-        differences.push(`${replica.name}: ${failed.length} of ${WORKERS} creates found no worker: ${failed[0]}`)
+      const instances = Array.from({ length: AT_ONCE }, () => `/v2/service_instances/${randomUUID()}`)
+      const client = { replica, headers }
+      const lost = [
+        ...(await meet(client, instances, 'provision')),
+        ...(await meet(
+          client,
+          instances.map((path) => `${path}/service_bindings/${randomUUID()}`),
+          'bind'
+        ))
+      ]
+      for (const path of instances) await request(client, 'DELETE', `${path}?${new URLSearchParams(ids)}`)
+      if (lost.length > 0) differences.push(`${replica.name} has lost worker slots: ${lost.join('; ')}`)
     } finally {
       for (const other of others) other.signal('SIGCONT')
     }
@@ -29,25 +39,37 @@ export async function compareSlots({ replicas, headers }: Scene): Promise<string
   return differences
 }
 
-async function create(replica: Replica, headers: Record<string, string>): Promise<string> {
-  const path = `${replica.url}/v2/service_instances/${randomUUID()}`
-  const parameters = { provision: [{ act: 'meet', count: WORKERS }] }
-  const ids = { service_id: scriptedServiceId, plan_id: plans.steady }
-  const body = JSON.stringify({ ...ids, organization_guid: 'org', space_guid: 'space', parameters })
+interface Client {
+  readonly replica: Replica
+  readonly headers: Record<string, string>
+}
+
+/** Starts an operation on each path; says why those failed that did not meet the others. */
+async function meet(client: Client, paths: readonly string[], verb: 'provision' | 'bind'): Promise<string[]> {
+  const parameters = { [verb]: [{ act: 'meet', count: paths.length }] }
+  const body = { ...ids, ...(verb === 'bind' ? {} : { organization_guid: 'org', space_guid: 'space' }), parameters }
+  const ends = await Promise.all(paths.map((path) => settle(client, path, body)))
+  return ends.filter((end) => end !== 'succeeded').map((end) => `${verb} ${end}`)
+}
+
+async function settle(client: Client, path: string, body: object): Promise<string> {
   const end = Date.now() + WITHIN_MS
-  const put = () => fetch(`${path}?accepts_incomplete=true`, { method: 'PUT', headers, body })
-  let created = await put()
-  // A process that was just stopped takes itself for overloaded for a moment.
-  for (; created.status === 503 && Date.now() < end; created = await put()) await sleep(500)
-  if (created.status !== 202) return `PUT answered ${created.status} ${await created.text()}`
+  const { status, answer } = await request(client, 'PUT', `${path}?accepts_incomplete=true`, body)
+  if (status !== 202) return `was answered ${status} ${JSON.stringify(answer)}`
   while (true) {
-    const polled: unknown = await (await fetch(`${path}/last_operation`, { headers })).json()
-    const { state, description } = Object(polled)
-    if (state === 'in progress' && Date.now() < end) {
-      await sleep(100)
-      continue
-    }
-    await fetch(`${path}?${new URLSearchParams({ ...ids, accepts_incomplete: 'true' })}`, { method: 'DELETE', headers })
-    return state === 'succeeded' ? state : `${state}: ${description}`
+    const { state, description } = (await request(client, 'GET', `${path}/last_operation`)).answer
+    if (state === 'succeeded') return state
+    if (state !== 'in progress' || Date.now() > end) return `${state}: ${description}`
+    await sleep(100)
+  }
+}
+
+async function request({ replica, headers }: Client, method: string, path: string, body?: object) {
+  const options = { method, headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) }
+  for (const end = Date.now() + WITHIN_MS; ; await sleep(500)) {
+    const response = await fetch(replica.url + path, options)
+    const answer: Record<string, unknown> = Object(await response.json())
+    // A process that was just stopped takes itself for overloaded for a moment.
+    if (response.status !== 503 || Date.now() > end) return { status: response.status, answer }
   }
 }

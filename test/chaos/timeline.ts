@@ -3,7 +3,6 @@ import type { Replica } from './replicas.ts'
 
 /** A fault, from its beginning until it is over. */
 export interface Struck {
-  readonly name: string
   /** Absent where it strikes all. */
   readonly replica?: Replica
   readonly from: number
@@ -17,9 +16,8 @@ const AFTERMATH_MS = 12_000
 export class Timeline {
   readonly #struck: Struck[] = []
 
-  begin(name: string, replica?: Replica): Struck {
+  begin(replica?: Replica): Struck {
     const struck = {
-      name,
       from: Date.now(),
       to: Number.POSITIVE_INFINITY,
       ...(replica === undefined ? {} : { replica })

@@ -57,7 +57,7 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
   // Half open: otherwise Node.js answers the end of one side by itself, while nothing is to pass.
   const server = createServer({ noDelay: true, allowHalfOpen: true }, (client) => {
     if (refusing) {
-      client.resetAndDestroy()
+      reset(client)
       return
     }
     const link: Link = {
@@ -90,7 +90,7 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
     link.server.on('data', (data) => {
       if (link.losing === 'cut') {
         lostCommits += 1
-        client.resetAndDestroy()
+        reset(client)
         return
       }
       if (link.losing === 'freeze') {
@@ -116,7 +116,7 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
 
   const cut = () => {
     for (const link of links) {
-      link.client.resetAndDestroy()
+      reset(link.client)
       link.server.destroy()
       links.delete(link)
     }
@@ -156,4 +156,13 @@ export async function openTcpProxy(targetPort: number): Promise<TcpProxy> {
       await closed
     }
   }
+}
+
+/**
+ * Resets a connection. The kernel refuses that while an end is on its way: Node.js would then lose the socket without closing
+ * it, and the process could not exit.
+ */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }
