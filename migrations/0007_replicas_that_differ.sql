@@ -6,5 +6,5 @@ ALTER TABLE operations
   ADD COLUMN plan_id text,
   -- Names the caller of a claim, so that a caller that lost the answer can ask again and get the same claim.
   ADD COLUMN claimed_by text,
-  -- The operation goes on although its request was answered with an error.
+  -- The request was answered with an error, but the operation continues.
   ADD COLUMN unreported boolean NOT NULL DEFAULT false;

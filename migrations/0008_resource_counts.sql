@@ -1,17 +1,18 @@
 -- in steps
--- How many instances and bindings there are, without reading them: for quotas, metrics and the check of a new catalog.
+-- The numbers of instances and bindings, so that quotas, metrics and the check of a new catalog need not count rows.
 --
--- Writers never share a row, so that their commits do not wait for each other: each adds a row of changes. A sweep folds
--- these into the counts. A count is the sum of both, and what was folded is found to be so by its transaction id.
+-- Each writer adds a row of changes instead of updating a shared count, so that commits do not wait for each other. A sweep
+-- folds the changes into the counts. A number is the sum of the count and the changes that are not folded yet; the
+-- transaction ids of the changes show which ones are.
 
 -- step
 CREATE TABLE IF NOT EXISTS resource_counts (
   platform text COLLATE "C" NOT NULL,
   plan_id text COLLATE "C" NOT NULL,
-  -- "place": taken in the quota of a plan by an operation, beside the instances on the plan.
+  -- "place": an operation uses a place in the quota of the plan, in addition to the instances of the plan.
   resource text COLLATE "C" NOT NULL CHECK (resource IN ('instance', 'binding', 'place')),
   service_id text COLLATE "C" NOT NULL,
-  -- Of an instance or a binding; of a place the kind of its operation.
+  -- The status of an instance or a binding; for a place, the kind of its operation.
   status text COLLATE "C" NOT NULL,
   count bigint NOT NULL,
   PRIMARY KEY (platform, plan_id, resource, service_id, status)
@@ -27,15 +28,15 @@ CREATE TABLE IF NOT EXISTS resource_count_changes (
 );
 CREATE INDEX IF NOT EXISTS resource_count_changes_xid ON resource_count_changes (xid);
 
--- One row. All changes of transactions before this one were folded, so that readers skip what is left of their rows
--- while an old snapshot keeps VACUUM from removing them.
+-- Has one row. All changes of transactions before this one are folded, so readers skip them, even while an old snapshot
+-- keeps VACUUM from removing their rows.
 CREATE TABLE IF NOT EXISTS resource_counts_folded (before xid8 NOT NULL);
 INSERT INTO resource_counts_folded SELECT '0' WHERE NOT EXISTS (SELECT FROM resource_counts_folded);
 
--- The functions have the schema in their text, since a search_path of their own would cost each call 40 µs.
+-- The text of each function contains the schema, because a search_path setting would cost 40 µs for each call.
 DO $do$
 BEGIN
-  -- For instances, which come in batches: 40 µs for a statement.
+  -- For each statement, because instances are written in batches. It costs 40 µs.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION count_instances() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -53,7 +54,7 @@ BEGIN
     END
     $$ $sql$, current_schema());
 
-  -- For what comes one by one: 20 µs for a row.
+  -- For rows that are written one at a time. It costs 20 µs.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION count_row() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -69,7 +70,7 @@ BEGIN
     END
     $$ $sql$, current_schema());
 
-  -- Nobody else writes to the table meanwhile, so that all that was counted can be taken off.
+  -- TRUNCATE locks the table, so no other session adds changes meanwhile: subtract everything that was counted.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION count_truncated() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -83,9 +84,8 @@ BEGIN
     END
     $$ $sql$, current_schema());
 
-  -- A place in a quota that is taken although no instance on the plan counts: of the plan that an update goes to, and of
-  -- the plan of a failed instance while it is being deleted. The operation remembers it, because its instance may be
-  -- gone when it ends.
+  -- Two kinds of operations use a place that no instance of the plan accounts for: an update to another plan, and the
+  -- deletion of a failed instance. The operation stores the plan, because its instance may be gone when it ends.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION take_place() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
@@ -109,14 +109,14 @@ BEGIN
     END
     $$ $sql$, current_schema());
 
-  -- One at a time, and as the owner of the tables. A transaction that commits late is not lost: its changes are not
-  -- visible yet, so they stay.
+  -- One session folds at a time, with the rights of the owner of the tables. The changes of a transaction that is still
+  -- open are not visible, so they stay for the next time.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION fold_resource_counts(rows_at_most integer) RETURNS bigint
       LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp AS $$
     DECLARE
       folded_before xid8;
-      -- Of a statement before the DELETE, which therefore sees all that the transactions before it have written.
+      -- Read in a statement before the DELETE, so that the DELETE sees all changes of the transactions before it.
       horizon xid8 := pg_snapshot_xmin(pg_current_snapshot());
       newest xid8;
       folded bigint;
@@ -128,7 +128,7 @@ BEGIN
       WITH gone AS (
         DELETE FROM resource_count_changes WHERE ctid = ANY (ARRAY(
           SELECT ctid FROM resource_count_changes
-          -- The ids of a database that was restored into another server can be ahead of its own.
+          -- In a database that was restored into another server, stored ids can be ahead of those of the server.
           WHERE xid >= CASE WHEN folded_before <= horizon THEN folded_before ELSE '0' END ORDER BY xid LIMIT rows_at_most
         )) RETURNING xid, change, platform, plan_id, resource, service_id, status
       ), counted AS (
@@ -182,7 +182,7 @@ CREATE OR REPLACE TRIGGER leave_place_deleted AFTER DELETE ON operations FOR EAC
   WHEN (OLD.place_plan_id IS NOT NULL AND OLD.state = 'in progress') EXECUTE FUNCTION leave_place();
 
 -- step
--- The places of operations that were already running.
+-- The places of operations that are running already.
 WITH taking AS (
   UPDATE operations AS operation SET place_service_id = instance.service_id,
     place_plan_id = CASE operation.kind WHEN 'update' THEN operation.target ->> 'planId' ELSE instance.plan_id END
@@ -197,8 +197,8 @@ INSERT INTO resource_count_changes (change, platform, plan_id, resource, service
 SELECT 1, platform, place_plan_id, 'place', place_service_id, kind FROM taking;
 
 -- step
--- What was there before the triggers. One statement sees the tables and the changes at the same moment, so that no
--- writer has to wait: what is counted here and has been noted as a change already is taken off.
+-- The rows that are older than the triggers. One statement sees the tables and the changes at the same moment, so no writer
+-- has to wait: it subtracts the changes that the triggers have recorded already.
 INSERT INTO resource_counts (platform, plan_id, resource, service_id, status, count)
 SELECT platform, plan_id, resource, service_id, status, sum(n) FROM (
   SELECT platform, plan_id, 'instance' AS resource, service_id, status, count(*) AS n FROM service_instances
@@ -213,7 +213,7 @@ WHERE NOT EXISTS (SELECT FROM resource_counts)
 GROUP BY 1, 2, 3, 4, 5 HAVING sum(n) <> 0;
 
 -- step
--- Roles other than the owner keep what they may do.
+-- Roles that may write the tables may also count.
 DO $$
 DECLARE
   entry record;

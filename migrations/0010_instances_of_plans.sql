@@ -1,6 +1,6 @@
 -- in steps
--- Lists the instances of some plans, page by page. It takes the place of the index that quotas were counted by, and older
--- replicas still count by its first column.
+-- Lists the instances of some plans, page by page. It replaces the index for counting quotas; older replicas count with its
+-- first column.
 
 -- step
 CREATE INDEX CONCURRENTLY IF NOT EXISTS service_instances_of_plan

@@ -1,19 +1,19 @@
 -- in steps
 -- A partition for each month, so that retention drops months instead of deleting events.
 --
--- The table of before becomes the partition of all that came until now. That takes a proof that none of its events is
--- later, which is a scan of it. While it was scanned with writers around, its bound would have to lie in the future, and a
--- migration that is never finished would stop the broker then. So new events go to the partitions first. Until the scan is
--- done, which takes seconds for a million events, only these are found in the audit.
+-- The old table becomes the partition of all events until now. PostgreSQL must scan it to prove that no event in it is later.
+-- If events were still added during the scan, the bound would have to be in the future, and after that moment an unfinished
+-- migration would stop the broker. So new events go to new partitions first. Until the scan is done, which takes seconds for
+-- a million events, the audit shows only the new events.
 
 -- step
--- Nothing is changed, and nothing is deleted but what retention gives up, which is at least a day old. Whoever owns the
--- tables can drop the triggers: docs/audit.md says what to do about that.
+-- Events cannot be changed, and only retention deletes them, when they are at least a day old. The owner of the tables can
+-- drop the triggers; docs/audit.md says how to prevent that.
 DO $do$
 BEGIN
   EXECUTE format($sql$
-    -- The partitions of this month and of the next three. As the owner, since a broker need not be able to create tables.
-    -- ATTACH, unlike CREATE TABLE … PARTITION OF, does not lock those out that write events.
+    -- Creates the partitions of this month and the next three, with the rights of the owner, because the login of the broker
+    -- may not create tables. Unlike CREATE TABLE … PARTITION OF, ATTACH does not block writers of events.
     CREATE OR REPLACE FUNCTION make_audit_partitions() RETURNS integer
       LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp SET lock_timeout = '500ms' SET timezone = 'UTC' AS $$
     DECLARE
@@ -32,7 +32,7 @@ BEGIN
         CONTINUE WHEN to_regclass(name) IS NOT NULL;
         SELECT greatest(month, max(audit_partition_end(partition.oid))) INTO first FROM pg_class AS partition
         WHERE partition.oid = to_regclass('audit_events_before');
-        -- Events that have come without a partition stay in the one for the others.
+        -- Events that were written without a partition stay in the default partition.
         SELECT max(at) INTO newest FROM audit_events_other WHERE at >= month AND at < month + interval '1 month';
         first := greatest(first, date_trunc('hour', newest) + interval '2 hours');
         CONTINUE WHEN first >= month + interval '1 month';
@@ -47,7 +47,7 @@ BEGIN
     END
     $$ $sql$, current_schema());
 
-  -- The end of the range of a partition; of the table of before what its constraint says, until it is one.
+  -- The end of the range of a partition. Until the old table is a partition, its constraint has the end.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION audit_partition_end(partition oid) RETURNS timestamptz
       LANGUAGE sql STABLE SET search_path = %1$I, pg_temp SET timezone = 'UTC' SET datestyle = 'ISO' AS $$
@@ -59,8 +59,8 @@ BEGIN
       )
     $$ $sql$, current_schema());
 
-  -- Whole months that are past their time are dropped, and at most so many events of the month in which their time ends
-  -- are deleted. A month that somebody reads, such as pg_dump, is left for the next time.
+  -- Drops the months that are past the retention, and deletes up to the given number of events of the month in which it ends.
+  -- A month that another session reads, such as pg_dump, is left for the next time.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION forget_audit_events(days_to_keep integer, rows_at_most integer) RETURNS bigint
       LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp SET lock_timeout = '500ms' AS $$
@@ -85,9 +85,9 @@ BEGIN
         FROM pg_inherits WHERE inhparent = 'audit_events'::regclass ORDER BY audit_partition_end(inhrelid)
       LOOP
         IF partition.over THEN
-          -- Whoever writes an event waits as long as the DROP does, so one in vain is enough.
+          -- Writers of events wait as long as the DROP does, so one failed try is enough.
           CONTINUE WHEN in_use;
-          -- Counted as far as that is quick; else as ANALYZE estimates it.
+          -- An exact number if counting is quick, otherwise the estimate of ANALYZE.
           EXECUTE format('SELECT count(*) FROM (SELECT FROM %%s LIMIT 1000000) AS counted', partition.name) INTO events;
           IF events = 1000000 THEN
             SELECT greatest(events, reltuples::bigint) INTO events FROM pg_class WHERE oid = partition.id;
@@ -135,8 +135,8 @@ BEGIN
   ALTER INDEX audit_events_instance RENAME TO audit_events_before_instance;
   EXECUTE format('ALTER TABLE audit_events_before ADD CONSTRAINT audit_events_before_end CHECK (at < %L) NOT VALID', boundary);
 
-  -- A sequence of its own, since a partitioned table has no identity columns before PostgreSQL 17. Identity columns ask
-  -- for no right to their sequence either.
+  -- A separate sequence, because partitioned tables have no identity columns before PostgreSQL 17. Any role may use it, as
+  -- with an identity column.
   EXECUTE format('CREATE SEQUENCE audit_events_ids START %s', newest_id + 1);
   CREATE TABLE audit_events (LIKE audit_events_before INCLUDING DEFAULTS) PARTITION BY RANGE (at);
   ALTER TABLE audit_events ALTER COLUMN event_id SET DEFAULT nextval('audit_events_ids');
@@ -153,14 +153,14 @@ BEGIN
   CREATE INDEX audit_events_identity ON audit_events (jsonb_hash_extended(originating_identity, 0), at, event_id)
     WHERE originating_identity IS NOT NULL;
 
-  -- Those for rows come to each partition by themselves, and hold for whoever writes to it directly.
+  -- Each partition inherits the row triggers, which also apply to statements on the partition itself.
   CREATE TRIGGER audit_changed BEFORE UPDATE OR TRUNCATE ON audit_events
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
   CREATE TRIGGER audit_row_updated BEFORE UPDATE ON audit_events FOR EACH ROW EXECUTE FUNCTION refuse_audit_change();
   CREATE TRIGGER audit_row_deleted BEFORE DELETE ON audit_events FOR EACH ROW EXECUTE FUNCTION refuse_audit_change();
   COMMENT ON TABLE audit_events IS 'Append-only. Retention: SELECT forget_audit_events(days_to_keep, rows_at_most)';
 
-  -- What no month is there for.
+  -- The default partition, for events without the partition of their month.
   CREATE TABLE audit_events_other PARTITION OF audit_events DEFAULT;
   CREATE TRIGGER audit_truncated BEFORE TRUNCATE ON audit_events_other
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_audit_change();
@@ -187,7 +187,7 @@ BEGIN
   IF (SELECT relispartition FROM pg_class WHERE oid = 'audit_events_before'::regclass) THEN
     RETURN;
   END IF;
-  -- The clock of the server may have been set back meanwhile.
+  -- The clock of the server may have been set back since then.
   IF EXISTS (SELECT FROM audit_events_other WHERE at < boundary) THEN
     ALTER TABLE audit_events_other DISABLE TRIGGER USER;
     WITH earlier AS (DELETE FROM audit_events_other WHERE at < boundary RETURNING *)
