@@ -118,6 +118,7 @@ export class Platform {
   }
 
   violate(text: string): void {
+    console.log(`violation: ${text}`)
     this.violations.push(text)
   }
 
