@@ -205,6 +205,9 @@ export interface Store extends Deliveries {
   /**
    * Begins an operation and sends its job. When `operation.halts` is set, the halted operation and its resource become `failed` in the
    * same transaction, and its worker is notified; an instance whose update is halted stays `ready`.
+   *
+   * A caller that lost the answer may repeat the start with the same operation id. The repetition writes nothing if the operation
+   * is stored. While the operation is unfinished, the result may be `busy` or `changed` because of the operation itself.
    */
   start(start: Start, enqueue: Enqueue): Promise<StartResult>
   /**
