@@ -154,6 +154,21 @@ describe('an answer to a COMMIT is lost', { concurrency: true }, () => {
     })
   }
 
+  test('PATCH instance: at its start, which has ended when the broker asks again: answers 202, with one call', async (t) => {
+    const { app, provider, proxy } = await behindProxy(t)
+    assert.equal((await app.inject(put(instance, provisionBody(ids.plans.either)))).statusCode, 201)
+    // The broker notices a frozen connection after seconds. The worker ends the update meanwhile.
+    proxy.loseCommits('freeze')
+    const payload = { service_id: ids.service, parameters: { a: 1 } }
+    const reply = await app.inject({ method: 'PATCH', url: instance + asynchronous, headers, payload })
+    assert.equal(proxy.lostCommits, 1)
+    assert.equal(reply.statusCode, 202, reply.body)
+    const end = await pollUntilEnded(app, `${instance}/last_operation?operation=${reply.json().operation}`)
+    assert.deepEqual(end.json(), { state: 'succeeded' })
+    assert.deepEqual(provider.calls, ['provision', 'update'])
+    assert.deepEqual((await app.inject({ url: instance, headers })).json().parameters, { a: 1 })
+  })
+
   test('DELETE instance: when it continues in the background: answers 504 or 503, and its only call ends it', async (t) => {
     const work = gate()
     const broker = await behindProxy(t, () => ({ deprovision: () => work.opened }), { syncDeadlineMs })
