@@ -126,8 +126,8 @@ export async function revokeExpired(operations: Operations): Promise<number> {
     })
     try {
       // `busy` and `changed` need no answer: the operation in the way ends, and the next round looks again.
-      await operations.start({ operation })
-      revoked += 1
+      const { result } = await operations.start({ operation })
+      if (result === 'started') revoked += 1
     } catch (error) {
       const ids = { instance: instanceId, binding: bindingId }
       log.warn({ err: error, ...ids }, 'an expired binding could not be revoked; the next round tries again')

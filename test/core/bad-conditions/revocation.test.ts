@@ -6,8 +6,9 @@ import { operations } from '../../../plugins/operations.ts'
 import { storage } from '../../../plugins/storage.ts'
 import { Operations } from '../../../src/core/operations.ts'
 import { ReloadableCatalog } from '../../../src/core/reloadable-catalog.ts'
+import { revokeExpired } from '../../../src/core/upkeep.ts'
 import { bindBody, provisionBody, testCall, testCatalog } from '../../helper/app.ts'
-import { type AnyTask, ScriptedProvider, until } from '../../helper/scripted-provider.ts'
+import { type AnyTask, gate, type Script, ScriptedProvider, until } from '../../helper/scripted-provider.ts'
 import { oneDatabase } from './setup.ts'
 
 const call = testCall({ platform: 'default' })
@@ -18,7 +19,7 @@ interface Warning {
 }
 
 /** Instances with an expired binding `b-1` each, the first one expired first, and an engine that sweeps when a test wants it. */
-async function scene(t: TestContext, { instances, failing }: { instances: string[]; failing?: string }) {
+async function scene(t: TestContext, { instances, unbind }: { instances: string[]; unbind?: Script['unbind'] }) {
   const { url, encryptionKeys } = await oneDatabase()
   const provider = new ScriptedProvider({
     provision: async (task: AnyTask) => task.saveState({ name: task.instanceId }),
@@ -26,9 +27,7 @@ async function scene(t: TestContext, { instances, failing }: { instances: string
       credentials: { token: 'secret' },
       metadata: { expires_at: new Date(Date.now() + 3_600_000).toISOString() }
     }),
-    unbind: async ({ instanceId }: AnyTask) => {
-      if (instanceId === failing) throw new Error('no such role')
-    }
+    ...(unbind === undefined ? {} : { unbind })
   })
   const app = Fastify({ logger: false })
   t.after(() => app.close())
@@ -56,20 +55,25 @@ async function scene(t: TestContext, { instances, failing }: { instances: string
   const warn = (fields: object, message?: string) => void warnings.push({ fields, message })
   const log = { debug() {}, info() {}, warn, error() {} }
   const providers = new Map([[provider.name, provider]])
-  const { sweeps } = new Operations({ ...options, store, runner, providers, log })
+  const engine = new Operations({ ...options, store, runner, providers, log })
   const revoked = async () => {
     const { rows } = await direct.query<{ instance_id: string }>(
       'SELECT instance_id FROM osb.service_bindings WHERE revoked_at IS NOT NULL ORDER BY instance_id'
     )
     return rows.map((row) => row.instance_id)
   }
-  return { sweeps, direct, revoked, warnings, provider }
+  return { engine, sweeps: engine.sweeps, direct, revoked, warnings, provider }
 }
 
 describe('revocation of expired bindings', { concurrency: true }, () => {
   test('upkeep: an unreadable state and a provider that throws keep no other binding from being revoked', async (t) => {
     const instances = ['i-unreadable', 'i-failing', 'i-good']
-    const { sweeps, direct, revoked, provider } = await scene(t, { instances, failing: 'i-failing' })
+    const { sweeps, direct, revoked, provider } = await scene(t, {
+      instances,
+      unbind: async ({ instanceId }) => {
+        if (instanceId === 'i-failing') throw new Error('no such role')
+      }
+    })
     const { rows } = await direct.query("SELECT state FROM osb.service_instances WHERE instance_id = 'i-unreadable'")
     const state = String(rows[0].state)
     const setState = (value: string) =>
@@ -109,5 +113,15 @@ describe('revocation of expired bindings', { concurrency: true }, () => {
     await direct.query('DROP TRIGGER reject ON osb.operations')
     await sweeps.upkeep()
     await until('the other one is revoked', async () => (await revoked()).includes('i-rejected'))
+  })
+
+  test('upkeep: two rounds at once begin each revocation once, and count only those that they began', async (t) => {
+    const unbinding = gate()
+    const { engine, revoked, provider } = await scene(t, { instances: ['i-1', 'i-2'], unbind: () => unbinding.opened })
+    const [one = 0, two = 0] = await Promise.all([revokeExpired(engine), revokeExpired(engine)])
+    assert.equal(one + two, 2)
+    unbinding.open()
+    await until('both are revoked', async () => (await revoked()).length === 2)
+    assert.equal(provider.calls.filter((name) => name === 'unbind b-1').length, 2)
   })
 })
