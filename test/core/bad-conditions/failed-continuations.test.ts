@@ -20,8 +20,9 @@ async function scene(t: TestContext) {
     },
     deprovision: () => deleting.opened
   })
-  const options = { providers: [provider], store: { connectionString: url }, encryptionKeys, syncDeadlineMs: 2_000 }
+  const options = { providers: [provider], store: { connectionString: url }, encryptionKeys, syncDeadlineMs: 4_000 }
   const { app } = await replica(t, options)
+  await until('the broker is ready', async () => (await app.inject({ url: '/readyz' })).statusCode === 200, 60_000)
   const direct = new Pool({ connectionString: url, max: 1 })
   t.after(() => direct.end())
   await direct.query(

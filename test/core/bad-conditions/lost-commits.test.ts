@@ -12,7 +12,7 @@ const asynchronous = '?accepts_incomplete=true'
 const put = (url: string, payload: object) => ({ method: 'PUT', url, headers, payload }) as const
 const remove = (url: string) => ({ method: 'DELETE', url: url + deleteQuery(), headers }) as const
 /** Shorter than the interval at which a lease is renewed, so that no renewal waits for the lock of a test. */
-const syncDeadlineMs = 2_000
+const syncDeadlineMs = 3_000
 
 /** A broker whose state database is behind a proxy, and direct connections to that database. */
 async function behindProxy(
@@ -25,6 +25,12 @@ async function behindProxy(
   const provider = new ScriptedProvider(script(() => proxy))
   const options = { providers: [provider], store: { connectionString: proxiedUrl }, encryptionKeys, workers: 1 }
   const started = await replica(t, { ...options, ...more })
+  // Many brokers start at once here, so that a start may take longer than an app waits for it.
+  await until(
+    'the broker is ready',
+    async () => (await started.app.inject({ url: '/readyz' })).statusCode === 200,
+    60_000
+  )
   const direct = new Pool({ connectionString: url, max: 2 })
   t.after(() => direct.end())
   return { ...started, provider, proxy, direct }

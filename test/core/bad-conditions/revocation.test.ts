@@ -38,6 +38,7 @@ async function scene(t: TestContext, { instances, unbind }: { instances: string[
   const options = { catalog: () => catalog.current, syncDeadlineMs: 8_000 }
   await app.register(operations, { ...options, providers: [provider], deletedLastOperation: 'succeeded' })
   await app.ready()
+  await until('the broker is ready', () => app.osbLifecycle.ready, 60_000)
 
   const direct = new Pool({ connectionString: url, max: 1 })
   t.after(() => direct.end())

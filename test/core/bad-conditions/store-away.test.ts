@@ -15,7 +15,8 @@ async function scene(t: TestContext) {
   const [creating, deleting] = [gate(), gate()]
   const provider = new ScriptedProvider({ provision: () => creating.opened, deprovision: () => deleting.opened })
   const options = { providers: [provider], store: { connectionString: proxiedUrl }, encryptionKeys }
-  const { app } = await replica(t, { ...options, syncDeadlineMs: 2_000 })
+  const { app } = await replica(t, { ...options, syncDeadlineMs: 4_000 })
+  await until('the broker is ready', async () => (await app.inject({ url: '/readyz' })).statusCode === 200, 60_000)
   /** Sends a request and takes the store away while the provider works on it, until it is answered. */
   const duringOutage = async (request: typeof create | typeof remove) => {
     const calls = provider.calls.length
