@@ -196,8 +196,11 @@ export interface Store extends Deliveries {
   listResources(provider: string, listing?: Listing): AsyncIterable<StoredResource>
 
   /**
-   * Begins an operation and sends its job. When `operation.halts` is set, the halted operation and its resource become `failed` in the
-   * same transaction, and its worker is notified; an instance whose update is halted stays `ready`.
+   * Begins an operation and sends its job. When `operation.halts` is set, the halted operation and its resource become
+   * `failed` in the same transaction, and its worker is notified; an instance whose update is halted stays `ready`.
+   *
+   * A caller that lost the answer may repeat the start with the same operation id. The repetition writes nothing if the operation
+   * is stored. While the operation is unfinished, the result may be `busy` or `changed` because of the operation itself.
    */
   start(start: Start, enqueue: Enqueue): Promise<StartResult>
   /**
@@ -221,7 +224,8 @@ export interface Store extends Deliveries {
    */
   release(claim: Claim, resumption?: Resumption): Promise<void>
   /**
-   * A synchronous operation continues in the background: it becomes asynchronous and keeps its claim. One that was never claimed (attempt 0) gets a job. `false`: the claim is lost, nothing was written.
+   * A synchronous operation continues in the background: it becomes asynchronous and keeps its claim. If it was never claimed
+   * (attempt 0), it gets a job. `false`: the claim is lost, nothing was written.
    */
   makeAsync(claim: Claim, continuation: Continuation, enqueue: Enqueue): Promise<boolean>
 

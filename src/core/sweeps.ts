@@ -84,7 +84,10 @@ export class Sweeps {
     if (dropped > 0) log.warn({ dropped }, 'deleted credentials that were not fetched in time')
   }
 
-  /** Revokes expired bindings, sends the jobs that are missing, and tidies the store. An error of one does not stop the others. */
+  /**
+   * Revokes expired bindings, sends missing jobs, and lets the store tidy up. An error in one of these does not stop the
+   * others.
+   */
   async upkeep(): Promise<void> {
     const { store, log } = this.#options
     const results = await Promise.allSettled([this.#revoke(), this.sendMissingJobs(), store.tidy?.()])

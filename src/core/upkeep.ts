@@ -21,6 +21,8 @@ export interface UpkeepOptions {
 /** How long a provider may watch its instances, and how long the repair of one instance may take, in milliseconds. */
 const WATCH_MS = 10 * 60_000
 const REPAIR_MS = 5 * 60_000
+/** No revocation starts after this time of a round, because each fails slowly while the database hangs. */
+const REVOKE_MS = 45_000
 
 /** Lets the providers watch their instances. One that fails or hangs does not stop the others, or the next round. */
 export class Watches {
@@ -114,8 +116,10 @@ export async function* repairInstances(
  */
 export async function revokeExpired(operations: Operations): Promise<number> {
   const { store, catalog, log } = operations.options
+  const until = performance.now() + REVOKE_MS
   let revoked = 0
   for (const binding of await store.expiredBindings()) {
+    if (operations.stopping || performance.now() >= until) return revoked
     const { serviceId, planId, instanceId, bindingId } = binding
     const operation = operations.newOperation({
       ...binding,
@@ -126,8 +130,8 @@ export async function revokeExpired(operations: Operations): Promise<number> {
     })
     try {
       // `busy` and `changed` need no answer: the operation in the way ends, and the next round looks again.
-      await operations.start({ operation })
-      revoked += 1
+      const { result } = await operations.start({ operation })
+      if (result === 'started') revoked += 1
     } catch (error) {
       const ids = { instance: instanceId, binding: bindingId }
       log.warn({ err: error, ...ids }, 'an expired binding could not be revoked; the next round tries again')

@@ -28,8 +28,8 @@ export interface WatchdogOptions {
 }
 
 /**
- * Keeps the lease of an operation alive during its attempts and the pauses between them, aborts the work when it must stop, and gives the provider up
- * when it does not.
+ * Renews the lease of an operation during its attempts and the pauses between them, aborts the work when it must stop, and
+ * gives the provider up when it does not.
  */
 export class Watchdog {
   readonly #options: WatchdogOptions

@@ -81,9 +81,8 @@ export class MemoryStore implements Store {
   async start(start: Start, enqueue: Enqueue): Promise<StartResult> {
     const result = admit(start, this.#tables.situation(start))
     if (result !== 'started') return result
-    if (this.#tables.operations.has(start.operation.operationId)) {
-      throw new Error(`There is an operation ${start.operation.operationId} already.`)
-    }
+    // A repetition of a start whose operation has ended.
+    if (this.#tables.operations.has(start.operation.operationId)) return 'started'
     const undo = this.#tables.write(start)
     try {
       await enqueue(start.operation, undefined)

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
-import { describe, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
+import { Pool } from 'pg'
 import { Rejected } from '../../../src/core/provider.ts'
 import { deleteQuery, headers, ids, pollUntilEnded, provisionBody } from '../../helper/app.ts'
 import { type AnyTask, gate, type Script, ScriptedProvider, until } from '../../helper/scripted-provider.ts'
@@ -10,14 +11,53 @@ const instance = '/v2/service_instances/i-1'
 const asynchronous = '?accepts_incomplete=true'
 const put = (url: string, payload: object) => ({ method: 'PUT', url, headers, payload }) as const
 const remove = (url: string) => ({ method: 'DELETE', url: url + deleteQuery(), headers }) as const
+/** Shorter than the interval at which a lease is renewed, so that no renewal waits for the lock of a test. */
+const syncDeadlineMs = 3_000
 
-/** A broker whose state database is behind a proxy. */
-async function behindProxy(t: Parameters<typeof replica>[0], script: (proxy: () => TcpProxy) => Script = () => ({})) {
+/** A broker whose state database is behind a proxy, and direct connections to that database. */
+async function behindProxy(
+  t: TestContext,
+  script: (proxy: () => TcpProxy) => Script = () => ({}),
+  more: { syncDeadlineMs?: number } = {}
+) {
   const { url, encryptionKeys } = await oneDatabase()
   const { proxy, proxiedUrl } = await throughProxy(t, url)
   const provider = new ScriptedProvider(script(() => proxy))
-  const store = { connectionString: proxiedUrl }
-  return { ...(await replica(t, { providers: [provider], store, encryptionKeys, workers: 1 })), provider, proxy }
+  const options = { providers: [provider], store: { connectionString: proxiedUrl }, encryptionKeys, workers: 1 }
+  const started = await replica(t, { ...options, ...more })
+  // Many brokers start at once here, so that a start may take longer than an app waits for it.
+  await until(
+    'the broker is ready',
+    async () => (await started.app.inject({ url: '/readyz' })).statusCode === 200,
+    60_000
+  )
+  const direct = new Pool({ connectionString: url, max: 2 })
+  t.after(() => direct.end())
+  return { ...started, provider, proxy, direct }
+}
+
+/**
+ * Loses the answer to the COMMIT by which a synchronous operation continues in the background. A lock holds its UPDATE back until
+ * the proxy is ready, because other transactions commit, too.
+ */
+async function loseContinuation({ proxy, direct }: { proxy: TcpProxy; direct: Pool }, how: LostCommit) {
+  const lock = await direct.connect()
+  try {
+    await lock.query('BEGIN')
+    await lock.query(`SELECT FROM osb.operations WHERE state = 'in progress' FOR UPDATE`)
+    await until('the request continues in the background', async () => {
+      const { rows } = await direct.query(
+        `SELECT FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+        AND query LIKE '%SET async = true%'`
+      )
+      return rows.length === 1
+    })
+    proxy.loseCommits(how)
+    await lock.query('COMMIT')
+  } finally {
+    lock.release(true)
+  }
+  await until('the COMMIT is lost', () => proxy.lostCommits === 1)
 }
 
 describe('an answer to a COMMIT is lost', { concurrency: true }, () => {
@@ -99,8 +139,61 @@ describe('an answer to a COMMIT is lost', { concurrency: true }, () => {
     assert.deepEqual(provider.calls, ['provision', 'deprovision'])
   })
 
-  test('PUT instance: the outcome of the start stays unknown: 503, and the broker clears its own claim', async (t) => {
+  for (const how of ['cut', 'freeze'] satisfies LostCommit[]) {
+    test(`PUT instance: when it continues in the background, ${how}: answers 202, and its only call ends it`, async (t) => {
+      const work = gate()
+      const broker = await behindProxy(t, () => ({ provision: () => work.opened }), { syncDeadlineMs })
+      const { app, provider } = broker
+      const request = put(instance + asynchronous, provisionBody())
+      const replying = app.inject(request)
+      await until('the provider works', () => provider.calls.length === 1)
+      await loseContinuation(broker, how)
+      const first = await replying
+      // The answer is due before the broker gives a frozen connection up. Then the repetition finds the operation.
+      const reply = first.statusCode === 503 ? await app.inject(request) : first
+      assert.equal(reply.statusCode, 202, reply.body)
+      work.open()
+      const end = await pollUntilEnded(app, `${instance}/last_operation?operation=${reply.json().operation}`)
+      assert.deepEqual(end.json(), { state: 'succeeded' })
+      assert.deepEqual(provider.calls, ['provision'])
+      assert.equal((await app.inject({ url: instance, headers })).statusCode, 200)
+    })
+  }
+
+  test('PATCH instance: at its start, which has ended when the broker asks again: answers 202, with one call', async (t) => {
     const { app, provider, proxy } = await behindProxy(t)
+    assert.equal((await app.inject(put(instance, provisionBody(ids.plans.either)))).statusCode, 201)
+    // The broker notices a frozen connection after seconds. The worker ends the update meanwhile.
+    proxy.loseCommits('freeze')
+    const payload = { service_id: ids.service, parameters: { a: 1 } }
+    const reply = await app.inject({ method: 'PATCH', url: instance + asynchronous, headers, payload })
+    assert.equal(proxy.lostCommits, 1)
+    assert.equal(reply.statusCode, 202, reply.body)
+    const end = await pollUntilEnded(app, `${instance}/last_operation?operation=${reply.json().operation}`)
+    assert.deepEqual(end.json(), { state: 'succeeded' })
+    assert.deepEqual(provider.calls, ['provision', 'update'])
+    assert.deepEqual((await app.inject({ url: instance, headers })).json().parameters, { a: 1 })
+  })
+
+  test('DELETE instance: when it continues in the background: answers 504 or 503, and its only call ends it', async (t) => {
+    const work = gate()
+    const broker = await behindProxy(t, () => ({ deprovision: () => work.opened }), { syncDeadlineMs })
+    const { app, provider } = broker
+    assert.equal((await app.inject(put(instance, provisionBody()))).statusCode, 201)
+    const replying = app.inject(remove(instance))
+    await until('the provider works', () => provider.calls.length === 2)
+    await loseContinuation(broker, 'cut')
+    const reply = await replying
+    assert.ok([503, 504].includes(reply.statusCode), reply.body)
+    assert.match(String(reply.headers['retry-after']), /^\d+$/)
+    work.open()
+    await until('the instance is gone', async () => (await app.inject(remove(instance))).statusCode === 410)
+    assert.deepEqual(provider.calls, ['provision', 'deprovision'])
+  })
+
+  test('PUT instance: the outcome of the start stays unknown: 503, and the request ends its own operation', async (t) => {
+    // Much shorter than the lease, after which the sweep would end the operation.
+    const { app, provider, proxy, direct } = await behindProxy(t, () => ({}), { syncDeadlineMs })
     proxy.loseCommits('cut')
     const refuse = setInterval(() => {
       if (proxy.lostCommits === 0) return
@@ -113,12 +206,18 @@ describe('an answer to a COMMIT is lost', { concurrency: true }, () => {
     assert.equal(reply.statusCode, 503, reply.body)
     assert.match(String(reply.headers['retry-after']), /^\d+$/)
     proxy.refuse(false)
-    // Long before the lease of the lost request would have ended, its repetition succeeds.
-    await until('the repetition succeeds', async () => {
-      const again = await app.inject(put(instance, provisionBody()))
-      assert.ok(again.statusCode === 201 || again.statusCode === 503, again.body)
-      return again.statusCode === 201
+    const operation = async () => {
+      const { rows } = await direct.query('SELECT state, attempt, description FROM osb.operations ORDER BY seq LIMIT 1')
+      return rows[0]
+    }
+    await until('the operation has ended', async () => (await operation()).state !== 'in progress')
+    // A sweep would have claimed it first, which begins another attempt.
+    assert.deepEqual(await operation(), {
+      state: 'failed',
+      attempt: 1,
+      description: 'The broker lost its connection to the database.'
     })
+    assert.equal((await app.inject(put(instance, provisionBody()))).statusCode, 201)
     assert.deepEqual(provider.calls, ['provision'])
   })
 })

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import type { Start } from '../../../src/core/store.ts'
 import {
   bindingRecord,
   bindStart,
@@ -212,5 +213,33 @@ export function starting(open: Open): void {
     const operation = await started(store, { ...start, operation: synchronous(start.operation) })
     assert.deepEqual(await store.claim(operation.operationId), { kind: 'held' })
     assert.equal(await store.keepAlive({ operationId: operation.operationId, attempt: 1 }), 'kept')
+  })
+
+  test('start: a repetition of a start whose operation has ended is started, and writes nothing', async (t) => {
+    const store = await opened(t, open)
+    await readyInstance(store)
+    const update: Start = { operation: operationRecord('update') }
+    await failed(store, await started(store, update))
+    const gone = provisionStart({ instanceId: 'i-gone' })
+    await failed(store, await started(store, gone), { instance: 'remove' })
+    await failed(store, await started(store, provisionStart({ instanceId: 'i-failed' })), {
+      instance: { status: 'failed' }
+    })
+    const retry: Start = { operation: operationRecord('provision', { instanceId: 'i-failed' }), retryCreate: true }
+    await failed(store, await started(store, retry), { instance: { status: 'failed' } })
+    for (const start of [update, gone, retry]) {
+      const { operationId, instanceId } = start.operation
+      const written = async () => {
+        const operation = await store.getOperation(operationId)
+        return [
+          { ...operation, ageMs: 0 },
+          await store.getInstance(instanceId),
+          await store.unfinishedOperation(instanceId)
+        ]
+      }
+      const before = await written()
+      assert.equal(await store.start(start, async () => assert.fail('a repetition sent a job')), 'started')
+      assert.deepEqual(await written(), before)
+    }
   })
 }

@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { ResourceCount } from '../../../src/core/census.ts'
-import type { BindingRecord } from '../../../src/core/store.ts'
 import type { Listing } from '../../../src/core/stored-resource.ts'
 import {
   bindStart,
@@ -126,6 +125,31 @@ export function surveys(open: Open): void {
     assert.deepEqual(await ids(), [])
   })
 
+  test('abandoned: gives the whole record of an operation, and whether its deadline has passed', async (t) => {
+    const store = await opened(t, open, { leaseMs: 30 })
+    const died = await started(store, provisionStart({ instanceId: 'i-died' }))
+    await claimed(store, died)
+    const late = await started(store, provisionStart({ instanceId: 'i-late', maximumMs: -1_000 }))
+    const both = await started(store, provisionStart({ instanceId: 'i-both', maximumMs: -1_000 }))
+    await claimed(store, both)
+    const all = await until('the leases end', async () => {
+      const found = await store.abandoned()
+      return found.length === 3 && found
+    })
+    const byId = new Map(all.map((each) => [each.operation.operationId, each]))
+    for (const [{ operationId }, expired] of [
+      [died, false],
+      [late, true],
+      [both, true]
+    ] as const) {
+      const operation = await store.getOperation(operationId)
+      const { operation: found, ...rest } = byId.get(operationId) ?? assert.fail(`${operationId} is missing`)
+      assert.deepEqual(rest, { expired })
+      assert.ok(operation !== undefined && found.ageMs >= 0 && found.ageMs <= operation.ageMs)
+      assert.deepEqual({ ...found, ageMs: 0 }, { ...operation, ageMs: 0 })
+    }
+  })
+
   test('unfinishedOperations: returns those of the instance and of its bindings, oldest first', async (t) => {
     const store = await opened(t, open)
     await readyInstance(store)
@@ -189,34 +213,6 @@ export function surveys(open: Open): void {
     assert.deepEqual(startedFields((await store.recentOperations('cf', 'i-1', 1))[0]), fieldsOf(update))
     assert.deepEqual(await store.recentOperations('cf', 'nobody', 5), [])
     await failed(store, update)
-  })
-
-  test('expiredBindings: they are ready, past their time, not revoked, and nobody works on them', async (t) => {
-    const store = await opened(t, open)
-    await readyInstance(store)
-    const ready = async (bindingId: string, fields: Partial<BindingRecord>) => {
-      const claim = await claimed(store, await started(store, bindStart(bindingId)))
-      await store.finish(claim, { state: 'succeeded', binding: { status: 'ready', ...fields } })
-    }
-    const past = new Date(Date.now() - 1_000)
-    await ready('b-past', { expiresAt: past })
-    await ready('b-future', { expiresAt: new Date(Date.now() + 60_000) })
-    await ready('b-never', {})
-    await ready('b-revoked', { expiresAt: past, revokedAt: new Date() })
-    const creating = await started(store, bindStart('b-creating'))
-    await failed(store, creating, { binding: { status: 'failed', expiresAt: past } })
-    const ofInstance = { provider: 'example', serviceId: 's-1', planId: 'p-1' }
-    const ids = { instanceId: 'i-1', bindingId: 'b-past', platform: 'cf' }
-    assert.deepEqual(await store.expiredBindings(), [{ ...ids, ...ofInstance }])
-    const unbind = operationRecord('unbind', { bindingId: 'b-past' })
-    await started(store, { operation: unbind })
-    assert.deepEqual(await store.expiredBindings(), [])
-    await failed(store, unbind)
-    assert.equal((await store.expiredBindings()).length, 1)
-    const again = await started(store, { operation: operationRecord('unbind', { bindingId: 'b-past' }) })
-    await store.finish(await claimed(store, again), { state: 'succeeded', binding: { revokedAt: past } })
-    assert.deepEqual(await store.expiredBindings(), [])
-    assert.deepEqual((await store.getBinding('i-1', 'b-past'))?.revokedAt, past)
   })
 
   test('listResources: it is every instance and binding of a provider, with its state', async (t) => {

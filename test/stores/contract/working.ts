@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { StaleAttempt } from '../../../src/core/provider.ts'
-import type { Claim, Enqueue, OperationJob, Store } from '../../../src/core/store.ts'
-import { bindStart, noEnqueue, type Open, operationRecord, provisionStart, synchronous, until } from '../records.ts'
+import type { Claim, Enqueue, Store } from '../../../src/core/store.ts'
+import { bindStart, noEnqueue, type Open, operationRecord, provisionStart, until } from '../records.ts'
 import { claimed, opened, readyBinding, readyInstance, started } from './opened.ts'
 
 /** The rights of a worker. */
@@ -186,121 +186,6 @@ export function working(open: Open): void {
     assert.equal(record?.state, undefined)
     assert.equal(record?.dashboardUrl, undefined)
     assert.equal((await store.latestOperation({ platform: 'cf', instanceId: 'i-1' }))?.operationId, again.operationId)
-  })
-
-  test('makeAsync: a synchronous operation keeps its claim and gets more time, without a job', async (t) => {
-    const store = await opened(t, open)
-    const start = provisionStart({ maximumMs: 5_000 })
-    const operation = await started(store, { ...start, operation: synchronous(start.operation) })
-    const claim = { operationId: operation.operationId, attempt: 1 }
-    const before = await store.getOperation(operation.operationId)
-    const fail = async () => assert.fail('a claimed operation got a job')
-    assert.equal(await store.makeAsync(claim, { maximumMs: 3_600_000, unreported: false }, fail), true)
-    const after = await store.getOperation(operation.operationId)
-    assert.equal(after?.async, true)
-    assert.ok(before !== undefined && after.deadline.getTime() > before.deadline.getTime() + 3_000_000)
-    assert.equal(await store.keepAlive(claim), 'kept')
-    assert.equal(
-      await store.makeAsync({ ...claim, attempt: 2 }, { maximumMs: 1_000, unreported: false }, noEnqueue),
-      false
-    )
-    assert.equal(await store.finish(claim, { state: 'succeeded' }), true)
-    assert.equal(await store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, fail), false)
-  })
-
-  test('makeAsync: an operation that was never claimed gets a job, or stays as it was', async (t) => {
-    const store = await opened(t, open)
-    const start = provisionStart({ async: false })
-    const operation = await started(store, start)
-    const claim = { operationId: operation.operationId, attempt: 0 }
-    const fail = async () => {
-      throw new Error('the queue is full')
-    }
-    await assert.rejects(store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, fail), /the queue is full/)
-    assert.equal((await store.getOperation(operation.operationId))?.async, false)
-    const jobs: OperationJob[] = []
-    assert.equal(
-      await store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, async (job) => void jobs.push(job)),
-      true
-    )
-    assert.deepEqual(
-      jobs.map(({ operationId, kind }) => [operationId, kind]),
-      [[operation.operationId, 'provision']]
-    )
-    await claimed(store, operation)
-    assert.equal(await store.makeAsync(claim, { maximumMs: 1_000, unreported: false }, noEnqueue), false)
-  })
-
-  test('claim: tells the time that is left and the age by the clock of the store', async (t) => {
-    const store = await opened(t, open)
-    const { operationId } = await started(store, provisionStart({ maximumMs: 60_000 }))
-    const result = await store.claim(operationId)
-    assert.equal(result.kind, 'claimed')
-    if (result.kind !== 'claimed') return
-    assert.ok(result.remainingMs > 30_000 && result.remainingMs <= 60_000, String(result.remainingMs))
-    const { ageMs } = result.operation
-    assert.ok(ageMs >= 0 && ageMs < 30_000, String(ageMs))
-    const overdue = await started(store, provisionStart({ instanceId: 'i-2', maximumMs: -5_000 }))
-    const late = await store.claim(overdue.operationId)
-    assert.ok(late.kind === 'claimed' && late.remainingMs <= -5_000)
-  })
-
-  test('finish: a failed create with a state starts its undo in the same write', async (t) => {
-    const store = await opened(t, open)
-    await readyInstance(store)
-    for (const [create, kind] of [
-      [bindStart('b-1'), 'unbind'],
-      [provisionStart({ instanceId: 'i-2' }), 'deprovision']
-    ] as const) {
-      const { instanceId, bindingId } = create.operation
-      const claim = await claimed(store, await started(store, create))
-      await store.saveState(claim, { name: 'made' })
-      const undo = operationRecord(kind, { instanceId, internal: true, ...(bindingId ? { bindingId } : {}) })
-      const jobs: string[] = []
-      const enqueue: Enqueue = async ({ operationId }) => void jobs.push(operationId)
-      const resource = bindingId
-        ? { binding: { status: 'failed' } as const }
-        : { instance: { status: 'failed' } as const }
-      assert.equal(
-        await store.finish(claim, { state: 'failed', ...resource, undo: { operation: undo, enqueue } }),
-        true
-      )
-      assert.deepEqual(jobs, [undo.operationId])
-      assert.equal((await store.unfinishedOperation(instanceId, bindingId))?.operationId, undo.operationId)
-      const kept = bindingId ? await store.getBinding(instanceId, bindingId) : await store.getInstance(instanceId)
-      assert.deepEqual([kept?.status, kept?.state], ['failed', { name: 'made' }])
-    }
-  })
-
-  test('finish: a failed create without a state is removed, and no undo starts', async (t) => {
-    const store = await opened(t, open)
-    await readyInstance(store)
-    for (const [create, kind] of [
-      [bindStart('b-1'), 'unbind'],
-      [provisionStart({ instanceId: 'i-2' }), 'deprovision']
-    ] as const) {
-      const { instanceId, bindingId } = create.operation
-      const claim = await claimed(store, await started(store, create))
-      const undo = operationRecord(kind, { instanceId, internal: true, ...(bindingId ? { bindingId } : {}) })
-      const enqueue: Enqueue = async () => assert.fail('there is nothing to undo')
-      assert.equal(await store.finish(claim, { state: 'failed', undo: { operation: undo, enqueue } }), true)
-      assert.equal(await store.unfinishedOperation(instanceId, bindingId), undefined)
-      const gone = bindingId ? await store.getBinding(instanceId, bindingId) : await store.getInstance(instanceId)
-      assert.equal(gone, undefined)
-    }
-  })
-
-  test('finish: a lost claim starts no undo', async (t) => {
-    const store = await opened(t, open)
-    const create = await started(store, provisionStart())
-    const claim = await claimed(store, create)
-    await store.saveState(claim, { name: 'made' })
-    const undo = operationRecord('deprovision', { internal: true })
-    const enqueue: Enqueue = async () => assert.fail('a lost claim sent a job')
-    const lost = { ...claim, attempt: claim.attempt + 1 }
-    assert.equal(await store.finish(lost, { state: 'failed', undo: { operation: undo, enqueue } }), false)
-    assert.equal(await store.getOperation(undo.operationId), undefined)
-    assert.equal((await store.unfinishedOperation('i-1'))?.operationId, create.operationId)
   })
 }
 
