@@ -1,3 +1,4 @@
+import { inspect } from 'node:util'
 import { BrokerError } from './errors.ts'
 import { Rejected, Unavailable } from './provider.ts'
 
@@ -5,10 +6,10 @@ import { Rejected, Unavailable } from './provider.ts'
  * An error of a provider that can be read, logged and stored: with a message that a database accepts, and extensible, because
  * the logger marks errors while it serialises them. Usually the error itself.
  */
-export function readableError(thrown: unknown): unknown {
-  if (!(thrown instanceof Error)) return thrown
+export function readableError(thrown: unknown): Error {
   try {
-    return isReadable(thrown) ? thrown : copyOf(thrown)
+    if (thrown instanceof Error) return isReadable(thrown) ? thrown : copyOf(thrown)
+    return new Error(storableText(`The provider threw no error, but ${inspect(thrown)}.`))
   } catch {
     return new Error('The provider threw an error whose properties cannot be read.')
   }

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { inspect } from 'node:util'
 import { Rejected, Unavailable } from '../../../src/core/provider.ts'
-import { deleteQuery, headers, ids, pollUntilEnded, provisionBody, testStores } from '../../helper/app.ts'
+import { bindBody, deleteQuery, headers, ids, pollUntilEnded, provisionBody, testStores } from '../../helper/app.ts'
 import { type AnyTask, gate, ScriptedProvider, until, untilAborted } from '../../helper/scripted-provider.ts'
 import { catalogWith, replica, storeOf } from './setup.ts'
 
@@ -13,8 +13,8 @@ const put = (url: string, payload: object) => ({ method: 'PUT', url, headers, pa
 /** What a provider does, and how its operation fails. */
 interface Odd {
   readonly name: string
-  readonly provision: () => unknown
-  readonly status: number
+  readonly provision: (task: AnyTask) => unknown
+  readonly statuses: readonly number[]
   /** Of the failed operation; that of a retried one goes on. */
   readonly description: RegExp
   /** Of a synchronous request, if it is another one. */
@@ -22,12 +22,14 @@ interface Odd {
 }
 
 const INTERNAL = {
-  status: 500,
+  // The last try may still run when the time of the request is up.
+  statuses: [500, 504],
   description: /^The work failed\. It was given up after \d+ attempts in \d+ s\.$/,
-  answer: /^The operation failed\. The cause is in the log of the broker\.$/
+  answer:
+    /^The operation failed\. The cause is in the log of the broker\.$|^The work did not end within 2 s\. It is being undone\.$/
 }
 const NO_JSON = {
-  status: 500,
+  statuses: [500],
   description: /^The provider of this service answered something .*: "state" is no object that JSON can represent\.$/
 }
 
@@ -37,7 +39,7 @@ const oddities: readonly Odd[] = [
     provision: () => {
       throw new Rejected(400, 'There is no\0 such size.', { error: 'No\0Size' })
     },
-    status: 400,
+    statuses: [400],
     description: /^There is no such size\.$/
   },
   {
@@ -45,7 +47,7 @@ const oddities: readonly Odd[] = [
     provision: () => {
       throw new Rejected(400, 'There is no size \ud83d.')
     },
-    status: 400,
+    statuses: [400],
     description: /^There is no size \ufffd\.$/
   },
   {
@@ -53,7 +55,7 @@ const oddities: readonly Odd[] = [
     provision: () => {
       throw new Unavailable('The server\0 is away.')
     },
-    status: 503,
+    statuses: [503],
     description: /^The server is away\. It was given up after \d+ attempts in \d+ s\.$/,
     answer: /^The server is away\.$/
   },
@@ -69,7 +71,7 @@ const oddities: readonly Odd[] = [
     provision: () => {
       throw Object.freeze(new Rejected(400, 'There is no such size.'))
     },
-    status: 400,
+    statuses: [400],
     description: /^There is no such size\.$/
   },
   {
@@ -80,35 +82,40 @@ const oddities: readonly Odd[] = [
     },
     ...INTERNAL
   },
-  { name: 'a state with a BigInt', provision: () => ({ state: { size: 1n } }), ...NO_JSON },
   {
-    name: 'a cyclic state',
-    provision: () => {
-      const state: Record<string, unknown> = {}
-      state.self = state
-      return { state }
-    },
-    ...NO_JSON
-  }
+    name: 'something that is no error and cannot be read',
+    provision: () => Promise.reject(Object.defineProperty({}, 'message', { get: () => assert.fail('It was read.') })),
+    ...INTERNAL
+  },
+  { name: 'a saved state with a BigInt', provision: ({ saveState }) => saveState({ size: 1n }), ...NO_JSON },
+  { name: 'a saved state that is cyclic', provision: ({ saveState }) => saveState(cyclic()), ...NO_JSON },
+  { name: 'a state with a BigInt', provision: () => ({ state: { size: 1n } }), ...NO_JSON },
+  { name: 'a cyclic state', provision: () => ({ state: cyclic() }), ...NO_JSON }
 ]
+
+function cyclic(): Record<string, unknown> {
+  const value: Record<string, unknown> = { password: 'secret-2' }
+  value.self = value
+  return value
+}
 
 for (const testStore of testStores) {
   describe(`provision on ${testStore}`, { concurrency: true }, () => {
-    for (const { name, provision, status, description, answer = description } of oddities) {
+    for (const { name, provision, statuses, description, answer = description } of oddities) {
       test(`${name}: fails the operation with a description, and the next one succeeds`, async (t) => {
         const provider = new ScriptedProvider({
-          provision: async ({ instanceId, saveState }) => {
-            if (instanceId === 'i-next') return
+          provision: async (task) => {
+            if (task.instanceId === 'i-next') return
             // Log lines are searched for secrets from now on.
-            await saveState({ password: 'secret-1' })
-            return provision()
+            await task.saveState({ password: 'secret-1' })
+            return provision(task)
           }
         })
         const catalog = catalogWith([ids.plans.async], { maximum_polling_duration: 3 })
         const options = { providers: [provider], catalog, workers: 1, syncDeadlineMs: 2_000 }
         const { app, lines } = await replica(t, { ...options, ...(await storeOf(testStore)) })
         const reply = await app.inject(put(path('i-sync'), provisionBody()))
-        assert.equal(reply.statusCode, status, reply.body)
+        assert.ok(statuses.includes(reply.statusCode), `${reply.statusCode} ${reply.body}`)
         assert.match(reply.json().description, answer)
 
         await app.inject(put(path('i-async') + asynchronous, provisionBody(ids.plans.async)))
@@ -130,6 +137,39 @@ for (const testStore of testStores) {
     }
   })
 }
+
+describe('bind', { concurrency: true }, () => {
+  const unreadable = () => Object.defineProperty({}, 'password', { enumerable: true, get: () => assert.fail('no') })
+  for (const testStore of testStores) {
+    for (const [name, credentials] of [
+      ['cyclic', cyclic],
+      ['unreadable', unreadable]
+    ] as const) {
+      test(`${name} credentials on ${testStore}: fail the operation with a description, and the next one succeeds`, async (t) => {
+        const provider = new ScriptedProvider({
+          bind: async (task) => ('bindingId' in task && task.bindingId === 'b-1' ? { credentials: credentials() } : {})
+        })
+        const { app, lines } = await replica(t, { providers: [provider], workers: 1, ...(await storeOf(testStore)) })
+        const instance = path('i-1')
+        assert.equal((await app.inject(put(instance, provisionBody(ids.plans.either)))).statusCode, 201)
+        const bound = async (id: string) => {
+          const url = `${instance}/service_bindings/${id}`
+          const reply = await app.inject(put(url + asynchronous, bindBody(ids.plans.either)))
+          assert.equal(reply.statusCode, 202, reply.body)
+          return (await pollUntilEnded(app, `${url}/last_operation`)).json()
+        }
+        const { state, description } = await bound('b-1')
+        assert.equal(state, 'failed')
+        assert.match(description, /^The provider of this service answered something that cannot be passed on: /)
+        assert.deepEqual(await bound('b-2'), { state: 'succeeded' })
+        assert.deepEqual(
+          lines.filter(({ level, msg }) => level >= 50 || /not completed/.test(msg)),
+          []
+        )
+      })
+    }
+  }
+})
 
 describe('a provider that does not wait for its calls', { concurrency: true }, () => {
   for (const testStore of testStores) {
