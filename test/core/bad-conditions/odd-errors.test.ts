@@ -75,6 +75,22 @@ const oddities: readonly Odd[] = [
     description: /^There is no such size\.$/
   },
   {
+    name: 'a rejection with the status of a success',
+    provision: () => {
+      throw new Rejected(200, 'There is no such size.')
+    },
+    statuses: [500],
+    description: /^There is no such size\.$/
+  },
+  {
+    name: 'a rejection with a status that is none',
+    provision: () => {
+      throw new Rejected(Number.NaN, 'There is no such size.')
+    },
+    statuses: [500],
+    description: /^There is no such size\.$/
+  },
+  {
     name: 'an error whose message cannot be read',
     provision: () => {
       const message = { get: () => assert.fail('The message was read.') }
