@@ -3,7 +3,14 @@ import { describe, test } from 'node:test'
 import type { LightMyRequestResponse } from 'fastify'
 import { Rejected } from '../../../src/core/provider.ts'
 import { bindBody, deleteQuery, headers, ids, provisionBody, testStores } from '../../helper/app.ts'
-import { type AnyTask, gate, type Script, ScriptedProvider, until } from '../../helper/scripted-provider.ts'
+import {
+  type AnyTask,
+  gate,
+  type Script,
+  ScriptedProvider,
+  until,
+  untilAborted
+} from '../../helper/scripted-provider.ts'
 import { type Replica, replica, storeOf } from './setup.ts'
 
 const instance = '/v2/service_instances/i-1'
@@ -88,6 +95,33 @@ describe('requests during an internal unbind', { concurrency: true }, () => {
       assert.equal((await app.inject(remove(instance))).statusCode, 410)
     })
   }
+
+  test('DELETE instance: waits while there are two, cancels the last one, answers 200', async (t) => {
+    const first = gate()
+    const started = new Set<string>()
+    const provider = new ScriptedProvider({
+      bind: async (task) => {
+        await task.saveState({ role: 'outside' })
+        throw new Rejected(400, 'There is no such role.')
+      },
+      unbind: async (task) => {
+        const id = 'bindingId' in task ? task.bindingId : ''
+        if (started.has(id)) return
+        started.add(id)
+        await (id === 'b-1' ? first.opened : untilAborted(task))
+      }
+    })
+    const { app } = await replica(t, { providers: [provider], syncDeadlineMs: 2_000 })
+    assert.equal((await app.inject(put(instance, provisionBody()))).statusCode, 201)
+    for (const url of [binding, otherBinding]) assert.equal((await app.inject(put(url, bindBody()))).statusCode, 400)
+    await until('both internal unbinds', () => started.size === 2)
+    assertUnavailable(await app.inject(remove(instance)), /An earlier deletion still continues/)
+    const removing = app.inject(remove(instance))
+    first.open()
+    assert.equal((await removing).statusCode, 200)
+    const removals = provider.calls.filter((call) => /^(unbind|deprovision)/.test(call))
+    assert.deepEqual(removals, ['unbind b-1', 'unbind b-2', 'unbind b-2', 'deprovision'])
+  })
 
   test('PATCH instance: waits for its end within the time of the request, answers 200', async (t) => {
     const { app, provider, done } = await unbindingInternally(t, { syncDeadlineMs: 8_000 })
