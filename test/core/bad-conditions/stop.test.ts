@@ -17,7 +17,7 @@ async function stopping(t: TestContext, script: Script) {
   const { url, encryptionKeys } = await oneDatabase()
   const pool = new Pool({ connectionString: url })
   t.after(() => pool.end())
-  const options = { store: { connectionString: url }, encryptionKeys, syncDeadlineMs: 1_000 }
+  const options = { store: { connectionString: url }, encryptionKeys, syncDeadlineMs: 2_000 }
   const provider = new ScriptedProvider(script)
   const first = await replica(t, { ...options, providers: [provider] })
   return {
