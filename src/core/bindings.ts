@@ -23,7 +23,7 @@ import {
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
 import { sameBinding } from './same.ts'
-import type { BindingRecord, Finish, InstanceRecord, Start } from './store.ts'
+import type { BindingRecord, Finish, InstanceRecord, OperationRecord, Start } from './store.ts'
 
 type BindOutcome = Outcome<BindingReply, BindingAccepted>
 
@@ -74,7 +74,8 @@ export class Bindings {
         }
         if (unfinished !== undefined) return waitUnlessKnown(this.#operations, call, unfinished)
         if (existing.status === 'ready') {
-          if (await this.#isBeingDeleted(ids)) throw refusals.concurrency()
+          const deletion = await this.#deletionOfInstance(ids)
+          if (deletion !== undefined) return waitUnlessKnown(this.#operations, call, deletion)
           return { kind: 'exists', body: existing.reply ?? {} }
         }
         if (existing.status === 'creating') return 'again'
@@ -117,7 +118,7 @@ export class Bindings {
     const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
     // Its credentials may not work any more; the revocation of expired ones is not the platform's unbind.
     if (unfinished?.kind === 'unbind' && !unfinished.internal) throw refusals.bindingUnknown(ids.binding_id)
-    if (await this.#isBeingDeleted(ids)) throw refusals.bindingUnknown(ids.binding_id)
+    if ((await this.#deletionOfInstance(ids)) !== undefined) throw refusals.bindingUnknown(ids.binding_id)
     const { reply, parameters, undeliveredUntil } = binding
     // The answer may be lost, and they with it; to hand them over twice would be to keep them.
     const credentials =
@@ -171,9 +172,10 @@ export class Bindings {
     })
   }
 
-  /** Whether the instance is being deleted, and its bindings with it: their credentials may not work any more. */
-  async #isBeingDeleted({ instance_id: instanceId }: BindingIds): Promise<boolean> {
-    return (await this.#store.unfinishedOperation(instanceId))?.kind === 'deprovision'
+  /** The unfinished delete of the instance. It deletes the bindings too, so their credentials may not work any more. */
+  async #deletionOfInstance({ instance_id: instanceId }: BindingIds): Promise<OperationRecord | undefined> {
+    const unfinished = await this.#store.unfinishedOperation(instanceId)
+    return unfinished?.kind === 'deprovision' ? unfinished : undefined
   }
 
   /** The binding that the request asks for; a rotation takes over what its predecessor was made with. */

@@ -122,7 +122,8 @@ function dateIn(field: string, text: string | undefined): Date | undefined {
   return date
 }
 
-function requireState(state: unknown): void {
+/** @throws {BrokerError} 500, unless the state is absent or an object that JSON can represent: no further try would help */
+export function requireState(state: unknown): void {
   if (state !== undefined && !isJson(state)) throw fault('"state" is no object that JSON can represent')
 }
 

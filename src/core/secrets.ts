@@ -98,14 +98,34 @@ export function hasSecretOf(credentials: JsonObject, state: JsonObject): boolean
   return secretsIn(credentials, IN_STATE).some((secret) => text.includes(JSON.stringify(secret).slice(1, -1)))
 }
 
-/** Texts that are secrets by the names of their fields, and the passwords in URLs. */
-function secretsIn(value: unknown, names: RegExp, name = ''): string[] {
-  if (typeof value === 'string') {
-    const named = names.test(name) && value.length >= MIN_LENGTH && !URL.canParse(value)
-    return [...(named ? [value] : []), ...passwordIn(value)]
+/**
+ * Texts that are secrets by the names of their fields, and the passwords in URLs. A provider may return anything, so a cycle, deep
+ * nesting or a property that cannot be read must not throw.
+ */
+function secretsIn(root: unknown, names: RegExp): string[] {
+  const secrets: string[] = []
+  const seen = new Set<object>()
+  const open = [{ value: root, name: '' }]
+  for (let next = open.pop(); next !== undefined; next = open.pop()) {
+    const { value, name } = next
+    if (typeof value === 'string') {
+      if (names.test(name) && value.length >= MIN_LENGTH && !URL.canParse(value)) secrets.push(value)
+      secrets.push(...passwordIn(value))
+    }
+    if (typeof value !== 'object' || value === null || seen.has(value)) continue
+    seen.add(value)
+    for (const [key, item] of entriesOf(value)) open.push({ value: item, name: Array.isArray(value) ? name : key })
   }
-  if (typeof value !== 'object' || value === null) return []
-  return Object.entries(value).flatMap(([key, item]) => secretsIn(item, names, Array.isArray(value) ? name : key))
+  return secrets
+}
+
+function entriesOf(value: object): [name: string, value: unknown][] {
+  try {
+    return Object.entries(value)
+  } catch {
+    // It has a property that cannot be read, and is not passed on.
+    return []
+  }
 }
 
 function passwordIn(text: string): string[] {

@@ -3,6 +3,7 @@ import type { CatalogPlan } from './catalog/index.ts'
 import type { Attempt, Stage } from './perform.ts'
 import type { RemovalTask, Task } from './provider.ts'
 import { storableText } from './provider-errors.ts'
+import { requireState } from './results.ts'
 import type { BindingRecord, InstanceRecord } from './store.ts'
 
 /** The fields that every task has. `saveState` writes to the resource of the operation. */
@@ -34,13 +35,18 @@ export function bindingTask(stage: Stage, attempt: Attempt, binding: BindingReco
   }
 }
 
-function saveState(
+function saveState(...given: Parameters<typeof checkAndSaveState>): Promise<void> {
+  return handled(checkAndSaveState(...given))
+}
+
+async function checkAndSaveState(
   { store }: Stage,
   { claim, secrets }: Attempt,
   ...[state, bindingId]: [state: JsonObject, bindingId?: string]
 ): Promise<void> {
+  requireState(state)
   secrets.addState(state)
-  return handled(store.saveState(claim, state, bindingId))
+  await store.saveState(claim, state, bindingId)
 }
 
 /** A provider may not wait for the call. Without a handler, its failure after a cancel would end the process. */

@@ -25,9 +25,9 @@ export interface Vacancy {
 }
 
 /**
- * The worker slots of a process. A quarter of them takes only short operations. One platform leaves a slot to the others, in total
- * and of those that take long operations. So neither long operations nor one platform block the others. A process with one slot
- * has none of these limits.
+ * The worker slots of a process. A quarter of them, at least one, takes only short operations. One platform leaves a slot to
+ * the others, in total and among those for long operations, so that neither long operations nor one platform block the others.
+ * This takes three slots: of two, only one takes long operations, and one slot alone takes anything.
  */
 export class Slots {
   readonly #total: number

@@ -3,7 +3,8 @@ import { describe, test } from 'node:test'
 import { StaleAttempt } from '../../../src/core/provider.ts'
 import { bindBody, deleteQuery, headers, ids, pollUntilEnded, provisionBody, testStores } from '../../helper/app.ts'
 import { type AnyTask, gate, ScriptedProvider, until, untilAborted } from '../../helper/scripted-provider.ts'
-import { catalogWith, oneDatabase, replica, storeOf, throughProxy } from './setup.ts'
+import { noEnqueue, operationRecord } from '../../stores/records.ts'
+import { catalogWith, oneDatabase, replica, storeAt, storeOf, throughProxy } from './setup.ts'
 
 const instance = '/v2/service_instances/i-1'
 const asynchronous = '?accepts_incomplete=true'
@@ -85,6 +86,25 @@ describe('every wait has a bound', { concurrency: true }, () => {
     assert.equal((await app.inject({ method: 'DELETE', url: instance + query, headers })).statusCode, 202)
     assert.equal((await pollUntilEnded(app, `${instance}/last_operation`)).json().state, 'succeeded')
     assert.deepEqual(provider.calls, ['provision', 'update', 'deprovision'])
+  })
+
+  test('DELETE instance: that waited longer than its time behind the create that it cancels, still deletes', async (t) => {
+    const { url, encryptionKeys } = await oneDatabase()
+    const ignoring = gate()
+    const provider = new ScriptedProvider({ provision: () => ignoring.opened })
+    const { app } = await replica(t, { providers: [provider], store: { connectionString: url }, encryptionKeys })
+    const { operation: halts } = (await app.inject(put(instance, provisionBody(ids.plans.async)))).json()
+    await until('the create runs', () => provider.calls.length === 1)
+    const store = storeAt(t, { url, encryptionKeys })
+    const plan = { platform: 'default', provider: 'example', serviceId: ids.service, planId: ids.plans.async }
+    const operation = operationRecord('deprovision', { ...plan, halts, maximumMs: 2_000 })
+    assert.equal(await store.start({ operation }, noEnqueue), 'started')
+    const { deadline } = (await store.getOperation(operation.operationId)) ?? assert.fail('It is gone.')
+    await until('its time is up', () => Date.now() > deadline.getTime())
+    ignoring.open()
+    const poll = `${instance}/last_operation?operation=${operation.operationId}`
+    assert.deepEqual((await pollUntilEnded(app, poll)).json(), { state: 'succeeded' })
+    assert.deepEqual(provider.calls, ['provision', 'deprovision'])
   })
 
   test('worker: its signal aborts before another worker can take over, when it cannot reach the database', async (t) => {

@@ -95,6 +95,71 @@ describe('the restoration after a failed update', { concurrency: true }, () => {
   })
 })
 
+describe('DELETE that the provider rejects', { concurrency: true }, () => {
+  const rejecting = () => Promise.reject(new Rejected(400, 'The database is protected.'))
+  const rejection = [400, { description: 'The database is protected.' }]
+
+  for (const testStore of testStores) {
+    for (const query of ['', '&accepts_incomplete=true']) {
+      const manner = query === '' ? 'a synchronous' : 'an asynchronous'
+      test(`on ${testStore}: ${manner} one that cancelled a restoration starts it again`, async (t) => {
+        let restorations = 0
+        const { app, provider } = await restoring(t, {
+          // Hangs at first, and succeeds when it is repeated.
+          restore: async (task) => {
+            restorations += 1
+            if (restorations === 1) await untilAborted(task)
+          },
+          options: await storeOf(testStore)
+        })
+        provider.deprovision = rejecting
+        const url = instance + deleteQuery(ids.plans.either, query)
+        const remove = await app.inject({ method: 'DELETE', url, headers })
+        if (query === '') assert.deepEqual([remove.statusCode, remove.json()], rejection)
+        else {
+          assert.equal(remove.statusCode, 202, remove.body)
+          const poll = `${instance}/last_operation?operation=${remove.json().operation}`
+          const { state, description } = (await pollUntilEnded(app, poll)).json()
+          assert.deepEqual([state, description], ['failed', 'The database is protected.'])
+        }
+        await until('the second restoration', () => restorations === 2)
+        assert.deepEqual(provider.tasks.at(-1)?.parameters, {})
+        await until('its end', async () => {
+          const bind = send('PUT', `${instance}/service_bindings/b-2`, bindBody(ids.plans.either))
+          return (await app.inject(bind)).statusCode === 201
+        })
+        assert.equal((await app.inject(get(instance))).json().plan_id, ids.plans.either)
+      })
+    }
+
+    test(`on ${testStore}: one that cancelled a synchronous update restores the instance`, async (t) => {
+      let updates = 0
+      const provider = new ScriptedProvider({
+        update: async (task) => {
+          updates += 1
+          if (updates === 1) await untilAborted(task)
+        }
+      })
+      provider.deprovision = rejecting
+      const { app } = await replica(t, { providers: [provider], ...(await storeOf(testStore)) })
+      await app.inject(send('PUT', instance, provisionBody(ids.plans.either)))
+      const updating = app.inject(send('PATCH', instance, change))
+      await until('the update', () => updates === 1)
+      const url = instance + deleteQuery(ids.plans.either)
+      const remove = await app.inject({ method: 'DELETE', url, headers })
+      assert.deepEqual([remove.statusCode, remove.json()], rejection)
+      assert.equal((await updating).statusCode, 422)
+      await until('the restoration', () => updates === 2)
+      assert.deepEqual(provider.tasks.at(-1)?.parameters, {})
+      const fetched = await app.inject(get(instance))
+      assert.deepEqual([fetched.statusCode, fetched.json().plan_id], [200, ids.plans.either])
+      // The provider may change what it hands out only after the restoration.
+      assert.equal((await app.inject(send('PUT', binding, bindBody(ids.plans.either)))).statusCode, 201)
+      assert.deepEqual(provider.calls, ['provision', 'update', 'update', 'bind b-1'])
+    })
+  }
+})
+
 describe('DELETE during an update', { concurrency: true }, () => {
   for (const testStore of testStores) {
     test(`DELETE instance: an asynchronous update on ${testStore} is cancelled, and its poll says so`, async (t) => {

@@ -7,6 +7,30 @@ import { refused } from './working.ts'
 
 /** A delete that takes the place of an unfinished create. */
 export function halting(open: Open): void {
+  test('claim: a delete that waited for longer than its time has its full time from its first claim on', async (t) => {
+    const store = await opened(t, open)
+    const create = await started(store, provisionStart())
+    const creating = await claimed(store, create)
+    const remove = await started(store, {
+      operation: operationRecord('deprovision', { halts: create.operationId, maximumMs: 1_000 })
+    })
+    const deadlineOf = async () => (await store.getOperation(remove.operationId))?.deadline.getTime() ?? Number.NaN
+    const before = await deadlineOf()
+    await until('its time is up', async () => {
+      assert.deepEqual(await store.claim(remove.operationId), { kind: 'waiting' })
+      return Date.now() > before
+    })
+    await store.release(creating)
+    const first = await store.claim(remove.operationId)
+    assert.ok(first.kind === 'claimed' && first.operation.attempt === 1)
+    assert.ok(first.remainingMs > 0, `${first.remainingMs} ms remain`)
+    const extended = await deadlineOf()
+    assert.ok(extended - before >= 1_000, `extended by ${extended - before} ms`)
+    await store.release({ operationId: remove.operationId, attempt: 1 })
+    assert.equal((await claimed(store, remove)).attempt, 2)
+    assert.equal(await deadlineOf(), extended)
+  })
+
   test('start: a delete that halts a provision ends it failed and tells its worker', async (t) => {
     const store = await opened(t, open)
     const heard: string[] = []
