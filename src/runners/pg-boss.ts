@@ -186,6 +186,8 @@ export class PgBossRunner implements Runner {
     let completing: Promise<unknown> | undefined
     const complete = () => {
       completing ??= this.#boss.complete(QUEUE, job.id)
+      // It may fail while the execution continues, and without a handler that would end the process.
+      completing.catch(() => undefined)
     }
     try {
       const execution = await this.#execute?.(data, this.#stopping.signal, complete)

@@ -174,7 +174,8 @@ function queryFor(steps: readonly Step[] = [], random: Random): string {
 function toSuccess(verb: Verb, random: Random): Step[] {
   const work: Step = { act: 'work', ms: random.between(0, 500) }
   const removes = verb === 'deprovision' || verb === 'unbind'
-  const longestMs = removes ? SYNCHRONOUS_MS : 25_000
+  // Longer than a lease. Each fault on the replica makes an attempt start again.
+  const longestMs = removes ? SYNCHRONOUS_MS : 12_000
   switch (random.pick(['work', 'work', 'fail', 'long', 'late'] as const)) {
     case 'work':
       return [work]

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Pool } from 'pg'
 import { PgBossRunner } from '../../src/runners/pg-boss.ts'
 import { asUnavailable } from '../../src/stores/postgres/index.ts'
@@ -67,4 +68,27 @@ test('PgBossRunner: cancels a statement that waits too long for a table lock', a
   } finally {
     blocker.release(true)
   }
+})
+
+test('PgBossRunner: a completion that fails while the work continues does not end the process', async (t) => {
+  const { runner, proxy, enqueue } = await scene(t)
+  const unhandled: unknown[] = []
+  const note = (reason: unknown) => void unhandled.push(reason)
+  process.on('unhandledRejection', note)
+  t.after(() => process.off('unhandledRejection', note))
+  let calls = 0
+  await runner.start(async (_job, _signal, complete) => {
+    calls += 1
+    if (calls > 1) return 'done'
+    proxy.refuse(true)
+    proxy.cut()
+    complete()
+    // The work goes on for longer than the completion takes to fail.
+    await sleep(2_000)
+    proxy.refuse(false)
+    return 'done'
+  }, [])
+  await enqueue()
+  await until('the job is executed again', async () => calls > 1, 60_000)
+  assert.deepEqual(unhandled, [])
 })
