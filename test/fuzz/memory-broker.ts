@@ -58,7 +58,7 @@ async function recordsOf(store: Store, instanceId: string): Promise<unknown[] | 
   const instance = await store.getInstance(instanceId)
   const operations = await store.recentOperations(DEFAULT_PLATFORM, instanceId, 1_000)
   if (operations.some((operation) => isChanging(operation, instance?.planId))) return undefined
-  const settled = operations.map(({ leaseUntil: _, ...operation }) => operation)
+  const settled = operations.map(({ leaseUntil: _, ageMs: __, ...operation }) => operation)
   return [instance, await store.listBindings(instanceId), settled]
 }
 
