@@ -85,7 +85,12 @@ export function scene(t: TestContext) {
 async function started(child: ChildProcess): Promise<Owner> {
   const lines: string[] = []
   return await new Promise((resolve, reject) => {
-    child.once('exit', (code) => reject(new OwnerFailure('ended', `the owner ended early with code ${code}`)))
+    child.once('exit', (code) => {
+      const early = () => reject(new OwnerFailure('ended', `the owner ended early with code ${code}`))
+      // The last message can arrive after the exit.
+      if (child.connected) child.once('disconnect', early)
+      else setImmediate(early)
+    })
     child.on('message', (message: { type: string; line?: string; message?: string; code?: string }) => {
       lines.push(message.line ?? message.type)
       if (message.type === 'failed') reject(new OwnerFailure(message.code ?? '', message.message ?? ''))

@@ -80,6 +80,8 @@ describe('PostgresStore on a primary with a synchronous standby', () => {
       proxy.retarget(replication.standby.port)
       proxy.cut()
       await until('the old ones have gone', async () => pool.totalCount === 0)
+      // The standby confirms a commit when it has stored it, and shows it a moment later.
+      await until('the standby has the tables', () => store.listBindings('i-1').catch(() => undefined))
       await Promise.all(Array.from({ length: 6 }, () => store.listBindings('i-1')))
       assert.ok(pool.idleCount > 1, 'there is more than one connection')
       await assert.rejects(store.start(provisionStart({ instanceId: 'i-2' }), noEnqueue), {
