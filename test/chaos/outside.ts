@@ -1,4 +1,5 @@
-import { Client, Pool } from 'pg'
+import { Client, Pool, type QueryResult, type QueryResultRow } from 'pg'
+import { Unavailable } from '../../src/core/provider.ts'
 
 /** Database on the tenants' server that holds what the scripted provider makes. */
 export const OUTSIDE_DATABASE = 'chaos_outside'
@@ -37,7 +38,7 @@ export class Outside {
 
   /** The time of the server, as its text: what is later sent with it takes effect within {@link STATEMENT_MS} or never. */
   async now(): Promise<string> {
-    const { rows } = await this.#pool.query<{ now: string }>('SELECT clock_timestamp()::text AS now')
+    const { rows } = await this.#query<{ now: string }>('SELECT clock_timestamp()::text AS now')
     const [row] = rows
     if (row === undefined) throw new Error('the server did not tell the time')
     return row.now
@@ -72,7 +73,7 @@ export class Outside {
   }
 
   async names(): Promise<string[]> {
-    const { rows } = await this.#pool.query<{ name: string }>('SELECT name FROM resources')
+    const { rows } = await this.#query<{ name: string }>('SELECT name FROM resources')
     return rows.map(({ name }) => name)
   }
 
@@ -80,8 +81,17 @@ export class Outside {
     await this.#pool.end()
   }
 
+  /** @throws {Unavailable} so that a request is answered 503 when it has no time for another try */
+  async #query<Row extends QueryResultRow>(sql: string, values: unknown[] = []): Promise<QueryResult<Row>> {
+    try {
+      return await this.#pool.query<Row>(sql, values)
+    } catch (error) {
+      throw new Unavailable('The server of the resources cannot be used.', { cause: error })
+    }
+  }
+
   async #change(sql: string, values: unknown[]): Promise<void> {
-    const { rowCount } = await this.#pool.query(sql, values)
+    const { rowCount } = await this.#query(sql, values)
     if (rowCount !== 1) throw new Error('The statement came too late, or what it changes is gone.')
   }
 }
