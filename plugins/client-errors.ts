@@ -65,6 +65,11 @@ export function answerClientError(error: Error & { code?: string }, socket: Dupl
   }
 }
 
+/** Makes the answers that are under way the last ones on their connection, so that the client sends its next request elsewhere. */
+export function closeAfterAnswers(socket: Duplex): void {
+  for (const answer of owedOn(socket)) if (!answer.headersSent) answer.setHeader('connection', 'close')
+}
+
 /** What of a connection is under way: an answer, the rest of a request, or nothing that anybody could wait for. */
 export function stateOf(socket: Duplex): 'answering' | 'receiving' | 'unused' {
   const answers = owedOn(socket)

@@ -2,7 +2,7 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
-import { closeWith, owe, stateOf } from '../../plugins/client-errors.ts'
+import { closeAfterAnswers, closeWith, owe, stateOf } from '../../plugins/client-errors.ts'
 import { answerUnknownRoute, sendError, sendRefusal } from '../../plugins/errors.ts'
 import { BrokerError, refusals } from '../core/errors.ts'
 
@@ -20,8 +20,8 @@ const RECEIVE_MS = 2_000
  * requests that Node would answer without a body or not at all, and paths that are none of ours. To be called before
  * anything is registered.
  *
- * @returns a function that closes the connections on which nothing is to be answered. Node closes only those that have
- * been used, and looks for slow ones no more: one that was opened in advance would hold up the end for ever.
+ * @returns a function for a server that closes. It closes the connections on which no answer is due, and the others after
+ * their answer. Node closes only idle connections that have been used, and no longer looks for slow ones.
  */
 export function guardServer(app: FastifyInstance, maxConnections: number): () => void {
   const { server } = app
@@ -58,7 +58,10 @@ export function guardServer(app: FastifyInstance, maxConnections: number): () =>
     sendRefusal(refusal, request, reply)
   })
   return () => {
-    for (const socket of open.values()) if (stateOf(socket) === 'unused') socket.destroy()
+    for (const socket of open.values()) {
+      if (stateOf(socket) === 'unused') socket.destroy()
+      else closeAfterAnswers(socket)
+    }
     setTimeout(() => {
       for (const socket of open.values()) if (stateOf(socket) !== 'answering') socket.destroy()
     }, RECEIVE_MS).unref()

@@ -286,6 +286,35 @@ test('server: connections that are unused, or get no further, do not hold up its
   for (const line of [unused, headersAlone, half]) await until('it is closed', () => line.closed)
 })
 
+test('server: an answer that is due when the server closes is the last one on its connection', async (t) => {
+  const app = Fastify(serverOptions)
+  const closeUnused = guardServer(app, 10)
+  const closing = Promise.withResolvers<void>()
+  app.addHook('preClose', async () => {
+    closeUnused()
+    closing.resolve()
+  })
+  const work = Promise.withResolvers<object>()
+  const began = Promise.withResolvers<void>()
+  app.get('/', () => {
+    began.resolve()
+    return work.promise
+  })
+  await app.listen({ host: '127.0.0.1', port: 0 })
+  const address = app.server.address()
+  assert.ok(typeof address === 'object' && address !== null)
+  const line = await dial(t, address.port)
+  line.send(get('/'))
+  await began.promise
+  const closed = app.close()
+  await closing.promise
+  work.resolve({ done: true })
+  const [reply] = await line.answers()
+  assert.equal(reply?.status, 200)
+  assert.match(reply?.head ?? '', /connection: close/i)
+  await closed
+})
+
 test('server: over TLS, connections are counted, told and closed as without', async (t) => {
   const file = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url))
   const https = { ...serverOptions.http, key: file('key.pem'), cert: file('cert.pem') }
