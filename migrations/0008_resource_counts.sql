@@ -148,6 +148,27 @@ END
 $do$;
 
 -- step
+-- Roles that may write the tables may also count. This comes before the triggers, which run with the rights of the writer.
+DO $$
+DECLARE
+  entry record;
+BEGIN
+  FOR entry IN
+    SELECT DISTINCT acl.grantee::regrole AS role, acl.privilege_type AS right
+    FROM pg_class AS held, aclexplode(held.relacl) AS acl
+    WHERE held.oid = 'service_instances'::regclass AND acl.grantee NOT IN (0, held.relowner)
+      AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
+  LOOP
+    IF entry.right = 'SELECT' THEN
+      EXECUTE format('GRANT SELECT ON resource_counts, resource_count_changes, resource_counts_folded TO %s', entry.role);
+    ELSE
+      EXECUTE format('GRANT INSERT ON resource_count_changes TO %s', entry.role);
+    END IF;
+  END LOOP;
+END
+$$;
+
+-- step
 CREATE OR REPLACE TRIGGER count_inserted AFTER INSERT ON service_instances
   REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION count_instances();
 CREATE OR REPLACE TRIGGER count_updated AFTER UPDATE ON service_instances
@@ -180,6 +201,8 @@ CREATE OR REPLACE TRIGGER leave_place_ended AFTER UPDATE OF state ON operations 
   EXECUTE FUNCTION leave_place();
 CREATE OR REPLACE TRIGGER leave_place_deleted AFTER DELETE ON operations FOR EACH ROW
   WHEN (OLD.place_plan_id IS NOT NULL AND OLD.state = 'in progress') EXECUTE FUNCTION leave_place();
+CREATE OR REPLACE TRIGGER count_truncated AFTER TRUNCATE ON operations
+  FOR EACH STATEMENT EXECUTE FUNCTION count_truncated('place');
 
 -- step
 -- The places of operations that are running already.
@@ -211,24 +234,3 @@ SELECT platform, plan_id, resource, service_id, status, sum(n) FROM (
 ) AS counted
 WHERE NOT EXISTS (SELECT FROM resource_counts)
 GROUP BY 1, 2, 3, 4, 5 HAVING sum(n) <> 0;
-
--- step
--- Roles that may write the tables may also count.
-DO $$
-DECLARE
-  entry record;
-BEGIN
-  FOR entry IN
-    SELECT DISTINCT acl.grantee::regrole AS role, acl.privilege_type AS right
-    FROM pg_class AS held, aclexplode(held.relacl) AS acl
-    WHERE held.oid = 'service_instances'::regclass AND acl.grantee NOT IN (0, held.relowner)
-      AND acl.privilege_type IN ('SELECT', 'INSERT', 'UPDATE', 'DELETE')
-  LOOP
-    IF entry.right = 'SELECT' THEN
-      EXECUTE format('GRANT SELECT ON resource_counts, resource_count_changes, resource_counts_folded TO %s', entry.role);
-    ELSE
-      EXECUTE format('GRANT INSERT ON resource_count_changes TO %s', entry.role);
-    END IF;
-  END LOOP;
-END
-$$;

@@ -88,13 +88,18 @@ BEGIN
           -- Writers of events wait as long as the DROP does, so one failed try is enough.
           CONTINUE WHEN in_use;
           -- An exact number if counting is quick, otherwise the estimate of ANALYZE.
-          EXECUTE format('SELECT count(*) FROM (SELECT FROM %%s LIMIT 1000000) AS counted', partition.name) INTO events;
-          IF events = 1000000 THEN
+          EXECUTE format('SELECT count(*) FROM (SELECT FROM %%s LIMIT 100000) AS counted', partition.name) INTO events;
+          IF events = 100000 THEN
             SELECT greatest(events, reltuples::bigint) INTO events FROM pg_class WHERE oid = partition.id;
           END IF;
           BEGIN
             EXECUTE format('DROP TABLE %%s', partition.name);
             forgotten := forgotten + events;
+            -- The DROP keeps writers waiting until the transaction ends, so the next month has a transaction of its own.
+            IF events > 0 THEN
+              PERFORM set_config('osb.audit_days', '', true);
+              RETURN forgotten;
+            END IF;
           EXCEPTION WHEN lock_not_available THEN
             in_use := true;
           END;

@@ -103,6 +103,8 @@ export const operations = fp<OperationsPluginOptions>(
     app.addHook('onReady', async () => {
       const first = begin()
       beginning = first.catch((error: unknown) => persist(begin, { error, log: app.log, signal }))
+      // A host may catch the error of `ready` and live on.
+      beginning.catch(() => undefined)
       // Not the retries: requests are answered 503 while the store is away.
       const early = await orLate(
         first.then(() => 'begun', failedUnlessUnavailable),

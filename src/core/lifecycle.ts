@@ -18,6 +18,9 @@ const MAX_DECISIONS = 6
 /** The end of a request's time that is kept for writing the outcome, in milliseconds; of a short time at most a quarter. */
 const ANSWER_MS = 1_000
 
+/** Requests that were answered with an error because the answer was due. */
+const answeredLate = new WeakSet<Call>()
+
 /** The plan settings that decide between a synchronous answer and 202. */
 export interface Manner {
   readonly mode: Mode
@@ -38,8 +41,9 @@ export function workUntil({ options: { syncDeadlineMs } }: Operations, { receive
  */
 export async function answerInTime<T>(operations: Operations, call: Call, work: Promise<T>): Promise<T> {
   const answer = await orLate(work, workUntil(operations, call) + ANSWER_MS - performance.now())
-  if (answer === LATE) throw refusals.unavailable('The broker could not answer in time. Repeat the request.')
-  return answer
+  if (answer !== LATE) return answer
+  answeredLate.add(call)
+  throw refusals.unavailable('The broker could not answer in time. Repeat the request.')
 }
 
 /** Refuses what only an asynchronous answer could serve (spec: Asynchronous Operations). */
@@ -114,7 +118,8 @@ export async function startAndRun(
   const end = await runSync(operations, held, {
     acceptsIncomplete: call.acceptsIncomplete && manner.pollable !== false,
     maximumMs: maximumMsOf(manner),
-    until
+    until,
+    isAnswered: () => answeredLate.has(call)
   })
   return end.kind === 'accepted' ? { kind: 'accepted', operation: operation.operationId } : end
 }

@@ -167,8 +167,8 @@ async function performUnbind(stage: Stage, attempt: Attempt, instance: InstanceR
   const binding = await bindingOf(stage, attempt.operation)
   if (binding === undefined) return { state: 'succeeded' }
   await unbind(stage, attempt, instance, binding)
-  // Nobody asked for it: the binding has expired, and the platform still believes in it.
-  const expired = attempt.operation.internal && binding.status === 'ready'
+  // The platform did not ask for this and still knows the binding.
+  const expired = attempt.operation.internal && binding.expired === true && binding.status === 'ready'
   return { state: 'succeeded', binding: expired ? { revokedAt: new Date() } : 'remove' }
 }
 

@@ -75,13 +75,35 @@ export class Sweeps {
 
   /** Deletes old operations, audit events past their retention, and credentials that were not fetched in time. */
   async forget(): Promise<void> {
+    await this.#each(
+      [() => this.#forgetOperations(), () => this.#forgetAudit(), () => this.#dropUndelivered()],
+      'an hour'
+    )
+  }
+
+  async #forgetOperations(): Promise<void> {
+    const forgotten = await this.#options.store.forgetOperations(REMEMBER_MS)
+    if (forgotten > 0) this.#options.log.info({ forgotten }, 'deleted old operations')
+  }
+
+  async #forgetAudit(): Promise<void> {
     const { store, log, auditRetentionDays } = this.#options
-    const forgotten = await store.forgetOperations(REMEMBER_MS)
-    if (forgotten > 0) log.info({ forgotten }, 'deleted old operations')
     const events = auditRetentionDays === undefined ? 0 : await store.audit?.forget(auditRetentionDays)
     if (events) log.info({ events, auditRetentionDays }, 'deleted old audit events')
-    const dropped = await store.dropUndelivered()
-    if (dropped > 0) log.warn({ dropped }, 'deleted credentials that were not fetched in time')
+  }
+
+  async #dropUndelivered(): Promise<void> {
+    const dropped = await this.#options.store.dropUndelivered()
+    if (dropped > 0) this.#options.log.warn({ dropped }, 'deleted credentials that were not fetched in time')
+  }
+
+  /** Runs parts of a sweep at the same time. An error in one does not stop the others. */
+  async #each(parts: readonly (() => Promise<void> | undefined)[], next: string): Promise<void> {
+    const results = await Promise.allSettled(parts.map(async (part) => part()))
+    for (const result of results) {
+      if (result.status === 'rejected')
+        this.#options.log.warn({ err: result.reason }, `a sweep failed; the next one is in ${next}`)
+    }
   }
 
   /**
@@ -89,11 +111,8 @@ export class Sweeps {
    * others.
    */
   async upkeep(): Promise<void> {
-    const { store, log } = this.#options
-    const results = await Promise.allSettled([this.#revoke(), this.sendMissingJobs(), store.tidy?.()])
-    for (const result of results) {
-      if (result.status === 'rejected') log.warn({ err: result.reason }, 'a sweep failed; the next one is in a minute')
-    }
+    const tidy = () => this.#options.store.tidy?.()
+    await this.#each([() => this.#revoke(), () => this.sendMissingJobs(), tidy], 'a minute')
   }
 
   async #revoke(): Promise<void> {

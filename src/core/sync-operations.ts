@@ -26,6 +26,8 @@ export interface SyncTerms {
   readonly maximumMs: number
   /** `performance.now()` when the work must end. */
   readonly until: number
+  /** Whether the request was answered with an error meanwhile, because its answer was due. */
+  readonly isAnswered: () => boolean
 }
 
 /**
@@ -92,9 +94,10 @@ class SyncRun {
   async #answer(end: AttemptEnd): Promise<SyncEnd> {
     const { store } = this.#operations.options
     if (end.kind === 'succeeded') {
-      // Credentials that are handed over once are in the answer to this request.
-      const { undelivered: _answered, ...kept } = end.finish
-      if (await this.#finish(kept)) return end
+      if (await this.#finish(end.finish)) {
+        if (end.finish.undelivered !== undefined && this.#terms.isAnswered()) this.#deleteBinding()
+        return end
+      }
     }
     if (end.kind === 'succeeded' || end.kind === 'lost') {
       await store.release(this.#held.claim)
@@ -195,13 +198,28 @@ class SyncRun {
   /** Writes the success. If that fails, the platform is told of a failure, so that the work must be undone. */
   async #finish(finish: Finish): Promise<boolean> {
     const { lease } = this.#held
+    // Credentials that are handed over once are in the answer to this request, so they are not stored.
+    const { undelivered: _, ...stored } = finish
     try {
-      return await this.#operations.attempts.finish(this.#held, finish, Math.min(this.#terms.until, lease.endsAt))
+      return await this.#operations.attempts.finish(this.#held, stored, Math.min(this.#terms.until, lease.endsAt))
     } catch (error) {
       const reason = error instanceof Unavailable ? error.message : 'The outcome could not be stored.'
-      this.#operations.keep(this.#undo(refusals.unavailable(reason)))
+      this.#operations.keep(this.#undoUnlessSucceeded(finish, refusals.unavailable(reason)))
       throw error
     }
+  }
+
+  async #undoUnlessSucceeded({ undelivered }: Finish, error: BrokerError): Promise<void> {
+    const { store } = this.#operations.options
+    await this.#undo(error)
+    if (undelivered === undefined) return
+    const ended = await store.getOperation(this.#held.claim.operationId)
+    if (ended?.state === 'succeeded') this.#deleteBinding()
+  }
+
+  /** The platform did not get the credentials, and the broker does not keep them. A repeated bind must make new ones. */
+  #deleteBinding(): void {
+    this.#operations.keep(this.#operations.undo.deleteBinding(this.#held.operation))
   }
 
   #undo(error: BrokerError): Promise<void> {

@@ -1,10 +1,14 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { type Held, operationLog } from './attempt.ts'
 import { maximumMsOf } from './durations.ts'
 import type { BrokerError } from './errors.ts'
 import type { Operations } from './operations.ts'
-import { Rejected } from './provider.ts'
+import { Rejected, Unavailable } from './provider.ts'
 import { storableText } from './provider-errors.ts'
-import type { Finish, OperationFields, OperationStart } from './store.ts'
+import { type Finish, LEASE_MS, type OperationFields, type OperationStart } from './store.ts'
+
+/** Pause between two tries to start an operation while the store cannot be reached. */
+const RETRY_MS = 500
 
 /** What the failure of an operation writes. A failed update or delete leaves the resource as it was. */
 export function failedFinish({ kind }: OperationFields, error: BrokerError): Finish {
@@ -60,6 +64,22 @@ export class Undo {
     }
     const isDue = halted?.kind === 'update' && halted.instanceId === instanceId && (halted.internal || !halted.async)
     return isDue ? this.#restore(halted) : undefined
+  }
+
+  /**
+   * Deletes the binding that a bind has made although its request was answered with an error.
+   * @throws {Unavailable} when the store could not be reached for some seconds
+   */
+  async deleteBinding(bind: OperationFields): Promise<void> {
+    const operation = this.#newOperation(bind, { kind: 'unbind' })
+    for (const until = performance.now() + LEASE_MS; ; await sleep(RETRY_MS)) {
+      try {
+        await this.#operations.start({ operation }, until)
+        return
+      } catch (error) {
+        if (!(error instanceof Unavailable) || performance.now() >= until) throw error
+      }
+    }
   }
 
   async #undoOf(operation: OperationFields, notBegun: boolean): Promise<OperationStart | undefined> {

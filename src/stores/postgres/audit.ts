@@ -49,7 +49,7 @@ export function auditTrail({ pool, tables }: StoreContext): AuditTrail {
         )
         const deleted = Number(row?.deleted ?? 0)
         forgotten += deleted
-        if (deleted < FORGET_BATCH) return forgotten
+        if (deleted === 0) return forgotten
       }
     }
   }

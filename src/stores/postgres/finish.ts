@@ -17,11 +17,11 @@ export async function finishOperation(context: StoreContext, claim: Claim, finis
   return inTransaction(context.pool, async (sql) => {
     const subject = await endOperation(context, sql, { claim, finish })
     if (subject === undefined) return false
-    const removed = finish.undo !== undefined && (await undo(context, sql, { subject, undo: finish.undo }))
-    if (removed) return true
     const { instanceId, bindingId } = subject
+    // Before the undo starts, because its place in a quota depends on the status of the instance.
     if (finish.instance !== undefined) await applyToInstance(context, sql, { instanceId, change: finish.instance })
     if (bindingId !== null) await applyToBinding(context, sql, { instanceId, bindingId, finish })
+    if (finish.undo !== undefined) await undo(context, sql, { subject, undo: finish.undo })
     return true
   })
 }
@@ -52,22 +52,18 @@ async function endOperation(
   return ended && { instanceId: ended.instance_id, bindingId: ended.binding_id }
 }
 
-/**
- * Starts the operation that undoes the ended one; or removes the resource when nothing was made of it.
- * @returns whether it removed the resource
- */
+/** Starts the operation that undoes the ended one, or removes the resource when nothing was made of it. */
 async function undo(
   context: StoreContext,
   sql: SqlTransaction,
   { subject, undo: { operation, enqueue } }: { subject: Subject; undo: UndoStart }
-): Promise<boolean> {
+): Promise<void> {
   if (operation.kind !== 'update' && !(await hasState(context, sql, subject))) {
     await removeResource(context, sql, subject)
-    return true
+    return
   }
   await insertOperation(context, sql, operation)
   await enqueue(operation, sql)
-  return false
 }
 
 /** Whether the provider saved a state, which it does before it makes anything. */

@@ -4,7 +4,7 @@ import type { TaskLog } from '../../core/provider.ts'
 import type { Step } from './migration-files.ts'
 import { beginUnbounded } from './migration-lock.ts'
 import type { Tables } from './schema.ts'
-import { connect } from './transactions.ts'
+import { type Checkout, connect } from './transactions.ts'
 import { sqlState } from './trouble.ts'
 
 /** What the steps of a migration run with. */
@@ -72,10 +72,17 @@ export function transact<T>(run: MigrationRun, work: Work<T>): Promise<T> {
 /** Runs a statement outside a transaction. It waits for other transactions, but keeps no reader or writer waiting. */
 async function runBare(run: MigrationRun, { text, index }: Step): Promise<void> {
   if (index !== undefined) await transact(run, (client) => client.query(dropIfInvalid(index)))
-  await withClient(run, async (client) => {
-    await client.query('SET statement_timeout = 0; SET lock_timeout = 0')
-    await changedBy(client, text.replaceAll(':schema.', `"${run.tables.schema}".`))
-    await client.query('RESET statement_timeout; RESET lock_timeout')
+  await withClient(run, async (client, checkout) => {
+    const { rows } = await client.query<{ name: string }>(
+      `SELECT name, set_config(name, '0', false) FROM pg_settings
+      WHERE name IN ('statement_timeout', 'lock_timeout') AND setting <> '0'`
+    )
+    try {
+      await changedBy(client, text.replaceAll(':schema.', `"${run.tables.schema}".`))
+    } finally {
+      // RESET would not bring back what a host has set.
+      if (rows.length > 0) checkout.broken = new Error('The timeouts of the session were changed for a migration.')
+    }
   })
 }
 
@@ -137,7 +144,10 @@ async function holdersOfLocks(client: PoolClient, { schema }: Tables): Promise<o
  * A connection for `work`. It is closed when the signal aborts: then the server rolls back what it was doing, except for
  * the build of an index, which goes on and is found by the next start.
  */
-async function withClient<T>({ pool, signal }: MigrationRun, work: Work<T>): Promise<T> {
+async function withClient<T>(
+  { pool, signal }: MigrationRun,
+  work: (client: PoolClient, checkout: Checkout) => Promise<T>
+): Promise<T> {
   const checkout = await connect(pool)
   let stop = () => {}
   const aborted = new Promise<never>((_, reject) => {
@@ -145,7 +155,9 @@ async function withClient<T>({ pool, signal }: MigrationRun, work: Work<T>): Pro
     signal.addEventListener('abort', stop, { once: true })
   })
   try {
-    return await Promise.race([work(checkout.client), aborted])
+    // It may have aborted during the wait for the connection.
+    signal.throwIfAborted()
+    return await Promise.race([work(checkout.client, checkout), aborted])
   } catch (error) {
     // Whether it was left in a transaction does not matter: it is not used again.
     checkout.broken = error instanceof Error ? error : new Error(String(error))

@@ -92,7 +92,7 @@ export class UnfinishedOperations {
       const rows = await this.#read(complete, older)
       const [first] = rows
       if (first === undefined) throw new Error('The unfinished operations could not be read.')
-      if (BigInt(first.last) < complete) this.#reset()
+      if (BigInt(first.last) < (this.#marks.at(-1)?.last ?? complete)) this.#reset()
       else this.#advance(first)
       const found = rows.flatMap((row) => (row.operation_id === null ? [] : { ...row, operation_id: row.operation_id }))
       this.#known = new Map(found.map((row) => [row.operation_id, BigInt(row.seq)]))
