@@ -75,4 +75,22 @@ describe('start of providers', { concurrency: true }, () => {
     assert.equal((await app.inject(put)).statusCode, 503)
     assert.equal(starts, 2)
   })
+
+  test('start: a host that catches the error of a provider lives on', async (t) => {
+    const unhandled: unknown[] = []
+    const note = (reason: unknown) => void unhandled.push(reason)
+    process.on('unhandledRejection', note)
+    t.after(() => process.off('unhandledRejection', note))
+    const provider = Object.assign(new ScriptedProvider(), {
+      start: async () => {
+        // Later than the turn in which the broker starts its providers.
+        await new Promise(setImmediate)
+        throw new Error('Its configuration is wrong.')
+      }
+    })
+    await assert.rejects(replica(t, { providers: [provider] }), /Its configuration is wrong/)
+    // The process reports unhandled rejections after the microtasks of a turn.
+    await new Promise(setImmediate)
+    assert.deepEqual(unhandled, [])
+  })
 })
