@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { OperationJob, OperationStart, Start, Store } from '../../../src/core/store.ts'
-import { noEnqueue, type Open, operationRecord, provisionStart } from '../records.ts'
+import { noEnqueue, type Open, operationRecord, provisionStart, synchronous } from '../records.ts'
 import { claimed, failed, opened, readyInstance, started } from './opened.ts'
 
 const PLAN = 'p-1'
@@ -90,6 +90,28 @@ export function quotas(open: Open): void {
     assert.equal((await store.getInstance('i-1'))?.status, 'failed')
     assert.equal(await store.start(provision('i-2', 1), noEnqueue), 'full')
     await succeeded(store, removal, { instance: 'remove' })
+    await started(store, provision('i-2', 1))
+  })
+
+  test('start: a failed synchronous create with a state counts until its undo has ended', async (t) => {
+    const store = await opened(t, open)
+    const start = provision('i-1', 1)
+    const { operationId } = await started(store, { ...start, operation: synchronous(start.operation) })
+    const claim = { operationId, attempt: 1 }
+    await store.saveState(claim, { name: 'made' })
+    const undo = operationRecord('deprovision', { internal: true })
+    const finish = {
+      state: 'failed',
+      failure: { status: 504 },
+      instance: { status: 'failed' },
+      undo: { operation: undo, enqueue: noEnqueue }
+    } as const
+    assert.equal(await store.finish(claim, finish), true)
+    assert.equal((await store.getInstance('i-1'))?.status, 'failed')
+    assert.equal(await store.start(provision('i-2', 1), noEnqueue), 'full')
+    const undoing = await claimed(store, undo)
+    assert.equal(await store.start(provision('i-2', 1), noEnqueue), 'full')
+    assert.equal(await store.finish(undoing, { state: 'succeeded', instance: 'remove' }), true)
     await started(store, provision('i-2', 1))
   })
 

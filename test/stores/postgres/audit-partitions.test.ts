@@ -20,11 +20,11 @@ async function partitions(pool: pg.Pool): Promise<string[]> {
   return rows.map(({ name }) => name)
 }
 
-/** The months from this one on, as names of partitions. */
-function months(count: number): string[] {
+/** The months from this one on, or from an earlier one, as names of partitions. */
+function months(count: number, first = 0): string[] {
   const now = new Date()
   return Array.from({ length: count }, (_, ahead) => {
-    const month = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + ahead))
+    const month = new Date(Date.UTC(now.getUTCFullYear(), now.getUTCMonth() + first + ahead))
     return `audit_events_${month.toISOString().slice(0, 7).replace('-', '_')}`
   })
 }
@@ -124,8 +124,8 @@ test('audit_events: no partition can be changed, not directly either', async (t)
   assert.equal((await idsRead(pool)).length, 5)
 })
 
-/** As after years: months of the past in partitions, one event on each of the last 100 days. */
-async function withHistory(pool: pg.Pool): Promise<void> {
+/** As after years: this month and the last four are partitions. */
+async function withMonths(pool: pg.Pool): Promise<void> {
   await pool.query(`SET search_path = osb; SET timezone = 'UTC';
     ALTER TABLE audit_events DETACH PARTITION audit_events_before; DROP TABLE audit_events_before;
     DO $$ DECLARE month timestamptz; name text; BEGIN
@@ -137,7 +137,25 @@ async function withHistory(pool: pg.Pool): Promise<void> {
           month + interval '1 month');
       END LOOP;
     END $$; RESET search_path; RESET timezone`)
+}
+
+/** One event on each of the last 100 days. */
+async function withHistory(pool: pg.Pool): Promise<void> {
+  await withMonths(pool)
   await pool.query(EVENTS, [Array.from({ length: 100 }, (_, days) => days + 0.5)])
+}
+
+/** One event in the middle of the month four months ago, two in the next month, and so on; four in the last month. */
+async function withMonthsPastRetention(pool: pg.Pool): Promise<{ daysToKeep: number; past: string[] }> {
+  await withMonths(pool)
+  await pool.query(`INSERT INTO osb.audit_events (at, platform, action, phase, instance_id)
+    SELECT date_trunc('month', now(), 'UTC') - back * interval '1 month' + interval '14 days', 'cf', 'bind', 'started', 'i'
+    FROM generate_series(1, 4) AS back, generate_series(back, 4)`)
+  // The retention ends in the second day of the last month.
+  const { rows } = await pool.query<{ days: number }>(
+    `SELECT floor(extract(epoch FROM now() - (date_trunc('month', now(), 'UTC') - interval '1 month')) / 86400)::int - 1 AS days`
+  )
+  return { daysToKeep: rows[0]?.days ?? Number.NaN, past: [-4, -3, -2].flatMap((back) => months(1, back)) }
 }
 
 async function oldest(pool: pg.Pool): Promise<number> {
@@ -156,6 +174,31 @@ test('forget: whole months are dropped, and of the month in which the time ends 
   assert.equal((await idsRead(pool)).length, 60)
   assert.ok((await partitions(pool)).length < before.length)
   assert.equal(await store.audit.forget(60), 0)
+})
+
+test('forget: each transaction drops one month, so that writers of events do not wait for all of them', async (t) => {
+  const { pool } = await freshStore(t)
+  const { daysToKeep, past } = await withMonthsPastRetention(pool)
+  const others = (await partitions(pool)).filter((name) => !past.includes(name))
+  const forget = async () => {
+    const { rows } = await pool.query<{ n: number }>('SELECT osb.forget_audit_events($1, 2000)::int AS n', [daysToKeep])
+    return rows[0]?.n
+  }
+  for (const dropped of [1, 2, 3]) {
+    assert.equal(await forget(), dropped)
+    assert.deepEqual(await partitions(pool), [...past.slice(dropped), ...others].sort())
+  }
+  assert.equal(await forget(), 0)
+  assert.deepEqual(await partitions(pool), others)
+})
+
+test('forget: a sweep drops all months past the retention and returns how many events they had', async (t) => {
+  const { store, pool } = await freshStore(t)
+  const { daysToKeep, past } = await withMonthsPastRetention(pool)
+  const others = (await partitions(pool)).filter((name) => !past.includes(name))
+  assert.equal(await store.audit.forget(daysToKeep), 6)
+  assert.deepEqual(await partitions(pool), others)
+  assert.equal((await idsRead(pool)).length, 4)
 })
 
 test('forget: a month that a pg_dump reads is left for the next time, and nobody waits for it', async (t) => {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import pg from 'pg'
 import type { ResourceCount } from '../../../src/core/census.ts'
 import type { Store } from '../../../src/core/store.ts'
@@ -208,17 +208,23 @@ test('migrate: counts begin with what is there, while instances and operations a
   await agree(store, pool)
 })
 
-test('migrate: a role that could write the tables before can write and count afterwards', async (t) => {
-  const { pool, url } = await freshDatabase(t)
+/** A pool whose login has the rights that docs/audit.md listed before there were counts, with the schema of that time. */
+async function plainLogin(t: TestContext, { pool, url }: { pool: pg.Pool; url: string }): Promise<pg.Pool> {
   await migrateTo(t, pool, 6)
-  const role = `broker_${process.pid}_counts`
+  const role = `broker_${randomUUID().slice(0, 8)}`
   await pool.query(`CREATE ROLE ${role} LOGIN PASSWORD 'p'; GRANT USAGE ON SCHEMA osb TO ${role};
-    GRANT SELECT ON osb.schema_migrations TO ${role};
-    GRANT SELECT, INSERT, UPDATE, DELETE ON osb.service_instances, osb.service_bindings, osb.operations TO ${role};
-    GRANT SELECT, INSERT ON osb.audit_events TO ${role}`)
-  await migrate(pool)
+    GRANT SELECT ON ALL TABLES IN SCHEMA osb TO ${role};
+    GRANT INSERT, UPDATE, DELETE ON osb.service_instances, osb.service_bindings, osb.operations TO ${role};
+    GRANT INSERT ON osb.audit_events TO ${role}`)
   const plain = new pg.Pool({ connectionString: Object.assign(new URL(url), { username: role, password: 'p' }).href })
   t.after(() => plain.end())
+  return plain
+}
+
+test('migrate: a role that could write the tables before can write and count afterwards', async (t) => {
+  const database = await freshDatabase(t)
+  const plain = await plainLogin(t, database)
+  await migrate(database.pool)
   const store = new PostgresStore(plain, { sealer: newSealer() })
   t.after(() => store.close())
   const quota = { planId: 'p-1', instances: 1 }
@@ -228,4 +234,61 @@ test('migrate: a role that could write the tables before can write and count aft
   assert.deepEqual(await store.abandoned(), [])
   assert.deepEqual(lines((await store.census()).instances), ['s-1 p-1 creating 1'])
   assert.deepEqual(await store.plansInUse(), [{ serviceId: 's-1', planId: 'p-1' }])
+})
+
+test('migrate: a role that could write before goes on writing while the migration waits half way', async (t) => {
+  const stop = new AbortController()
+  const dumps: pg.Client[] = []
+  // Before the pools end, which wait for a migration that waits for the dump.
+  t.after(() => Promise.all([stop.abort(), ...dumps.map((client) => client.end())]))
+  const database = await freshDatabase(t)
+  const { pool, url } = database
+  const plain = await plainLogin(t, database)
+  // The statements of the store need the columns of this version.
+  await migrateTo(t, pool, 7)
+  const store = new PostgresStore(plain, { sealer: newSealer() })
+  t.after(() => store.close())
+  let lives = 0
+  const live = async () => {
+    lives += 1
+    const instanceId = `i-${lives}`
+    await readyInstance(store, instanceId)
+    const bind = bindStart('b-1', { instanceId })
+    await started(store, { ...bind, operation: { ...bind.operation, instanceId } })
+    await store.finish(await claimed(store, bind.operation), { state: 'succeeded', binding: { status: 'ready' } })
+    if (lives % 2 === 0) return
+    const target = { planId: 'p-2', parameters: {}, context: {} }
+    const update = await started(store, { operation: operationRecord('update', { instanceId, target }) })
+    await store.finish(await claimed(store, update), { state: 'succeeded', instance: { planId: 'p-2' } })
+    const unbind = await started(store, { operation: operationRecord('unbind', { instanceId }) })
+    await store.finish(await claimed(store, unbind), { state: 'succeeded', binding: 'remove' })
+    const removal = await started(store, { operation: operationRecord('deprovision', { instanceId }) })
+    await store.finish(await claimed(store, removal), { state: 'succeeded', instance: 'remove' })
+  }
+  await live()
+  // Holds up the step of the operations, as pg_dump does, when the triggers of instances and bindings are there already.
+  const dump = new pg.Client({ connectionString: url })
+  dumps.push(dump)
+  await dump.connect()
+  await dump.query('BEGIN; LOCK TABLE osb.operations IN ACCESS SHARE MODE')
+  let waits = false
+  const warn = () => {
+    waits = true
+  }
+  let migrated = false
+  const migrating = migrate(pool, { log: { info: () => {}, warn }, signal: stop.signal }).finally(() => {
+    migrated = true
+  })
+  while (!waits && !migrated) await live()
+  const { rows } = await pool.query(
+    `SELECT tgname::text AS name FROM pg_trigger WHERE tgrelid IN ('osb.service_bindings'::regclass, 'osb.operations'::regclass)
+      AND tgname IN ('count_inserted', 'take_place')`
+  )
+  assert.deepEqual(rows, [{ name: 'count_inserted' }], 'the migration waits half way')
+  for (let during = 0; during < 4; during += 1) await live()
+  await dump.query('COMMIT')
+  while (!migrated) await live()
+  await migrating
+  for (let after = 0; after < 2; after += 1) await live()
+  await agree(store, pool)
 })

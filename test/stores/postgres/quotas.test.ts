@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
 import { test } from 'node:test'
 import type { Start } from '../../../src/core/store.ts'
 import { PostgresStore } from '../../../src/stores/postgres/index.ts'
 import { gate } from '../../helper/scripted-provider.ts'
-import { noEnqueue, provisionStart } from '../records.ts'
+import { readyInstance, started } from '../contract/opened.ts'
+import { noEnqueue, operationRecord, provisionStart } from '../records.ts'
 import { freshStore } from './fresh-store.ts'
 
 function provision(instanceId: string, platform: string): Start {
@@ -52,4 +54,25 @@ test('start: a platform whose starts wait for each other keeps no other platform
   assert.equal(await first, 'started')
   await waiting
   assert.equal(second, 'started')
+})
+
+test('plansInUse, start: TRUNCATE of the operations gives their places back', async (t) => {
+  const { store, pool } = await freshStore(t)
+  await readyInstance(store, 'i-1')
+  await readyInstance(store, 'i-2')
+  const updateTo = (instanceId: string, planId: string) =>
+    started(store, {
+      operation: operationRecord('update', { instanceId, target: { planId, parameters: {}, context: {} } })
+    })
+  await updateTo('i-1', 'p-folded')
+  await store.tidy()
+  await updateTo('i-2', 'p-new')
+  const plans = async () => (await store.plansInUse()).map(({ planId }) => planId).sort()
+  assert.deepEqual(await plans(), ['p-1', 'p-folded', 'p-new'])
+  await pool.query('TRUNCATE osb.operations')
+  assert.deepEqual(await plans(), ['p-1'])
+  for (const planId of ['p-folded', 'p-new']) {
+    const start = provisionStart({ instanceId: randomUUID() }, { planId })
+    assert.equal(await store.start({ ...start, quota: { planId, instances: 1 } }, noEnqueue), 'started')
+  }
 })

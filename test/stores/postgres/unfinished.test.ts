@@ -96,6 +96,24 @@ test('abandoned: after an error it looks at everything again, since another serv
   assert.deepEqual(await idsOf(store), ['again', 'old'])
 })
 
+test('abandoned: operations are found that a failover has put in the places of lost ones', async (t) => {
+  const { store, pool } = await freshStore(t)
+  const advance = clock(t)
+  for (const instanceId of ['i-1', 'i-2', 'lost-1', 'lost-2', 'lost-3']) {
+    await failed(store, await started(store, provisionStart({ instanceId })))
+  }
+  assert.deepEqual(await idsOf(store), [])
+  // The first look has seen five operations, and has not taken them for old yet.
+  await pool.query(`DELETE FROM osb.operations WHERE seq > 2; SELECT setval('osb.operations_seq_seq', 2)`)
+  advance(11_000)
+  assert.deepEqual(await idsOf(store), [])
+  const written = ['i-3', 'i-4', 'i-5', 'i-6']
+  for (const instanceId of written) await started(store, provisionStart({ ...OVERDUE, instanceId }))
+  assert.deepEqual((await idsOf(store)).toSorted(), written)
+  await settle(store, advance)
+  assert.deepEqual((await idsOf(store)).toSorted(), written)
+})
+
 test('abandoned: the first look finds an old operation among many, in more than one statement', async (t) => {
   const { store, pool } = await freshStore(t)
   await started(store, provisionStart({ ...OVERDUE, instanceId: 'old' }))
