@@ -59,8 +59,8 @@ BEGIN
       )
     $$ $sql$, current_schema());
 
-  -- Drops the months that are past the retention, and deletes up to the given number of events of the month in which it ends.
-  -- A month that another session reads, such as pg_dump, is left for the next time.
+  -- Drops the first month with events that is past the retention. If there is none, it deletes up to the given number of
+  -- events of the month in which the retention ends. A month that another session reads, such as pg_dump, is left for later.
   EXECUTE format($sql$
     CREATE OR REPLACE FUNCTION forget_audit_events(days_to_keep integer, rows_at_most integer) RETURNS bigint
       LANGUAGE plpgsql SECURITY DEFINER SET search_path = %1$I, pg_temp SET lock_timeout = '500ms' AS $$
