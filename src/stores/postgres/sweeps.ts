@@ -7,6 +7,8 @@ import { inTransaction, read } from './transactions.ts'
 const FORGET_BATCH = 2_000
 /** Bindings that one statement returns or changes. */
 const BINDINGS = 500
+/** Only in a subquery it is a bound of an index scan, because the function returns another time for each row. */
+const NOW = 'clock_timestamp()'
 /** How far back a look for expired bindings begins, for a binding that had expired before it was written. */
 const EXPIRED_AGO = '15 minutes'
 /** How often a look for expired bindings begins at the first one all the same. */
@@ -38,7 +40,7 @@ export class Sweeps {
         sql.query<{ count: number; last: string | null }>(
           `WITH old AS (
             SELECT ctid AS place, finished_at FROM ${tables.operations}
-            WHERE finished_at < clock_timestamp() - $1 * interval '1 millisecond' AND finished_at >= $2
+            WHERE finished_at < (SELECT ${NOW} - $1 * interval '1 millisecond') AND finished_at >= $2
             ORDER BY finished_at LIMIT ${FORGET_BATCH} FOR UPDATE
           ), gone AS (
             DELETE FROM ${tables.operations} WHERE ctid = ANY (ARRAY(SELECT place FROM old))
@@ -57,7 +59,7 @@ export class Sweeps {
   async expiredBindings(): Promise<ExpiredBinding[]> {
     const { pool, tables } = this.#context
     if (performance.now() - this.#lookedAtAll >= LOOK_AT_ALL_MS) this.#expiredFrom = '-infinity'
-    const expired = `expires_at <= clock_timestamp() AND expires_at >= $1 AND revoked_at IS NULL`
+    const expired = `expires_at <= (SELECT ${NOW}) AND expires_at >= $1 AND revoked_at IS NULL`
     const [first] = await read<{ from: string }>(
       pool,
       `SELECT least(clock_timestamp() - interval '${EXPIRED_AGO}',
@@ -99,7 +101,7 @@ export class Sweeps {
         sql.query<{ count: number; last: string | null }>(
           `WITH overdue AS (
             SELECT instance_id, binding_id, undelivered_until FROM ${tables.bindings}
-            WHERE undelivered_until <= clock_timestamp() AND undelivered_until >= $1
+            WHERE undelivered_until <= (SELECT ${NOW}) AND undelivered_until >= $1
             ORDER BY undelivered_until LIMIT ${BINDINGS} FOR UPDATE
           ), gone AS (
             UPDATE ${tables.bindings} AS binding SET undelivered = NULL, undelivered_until = NULL

@@ -41,13 +41,13 @@ async function countedFor(pool: pg.Pool, index: string): Promise<number> {
   return rows[0]?.entries ?? Number.NaN
 }
 
-async function oldOperations(pool: pg.Pool, prefix: string, count: number): Promise<void> {
+async function oldOperations(pool: pg.Pool, prefix: string, count: number, ago = '9 days'): Promise<void> {
   await pool.query(
     `INSERT INTO osb.operations (operation_id, kind, platform, instance_id, state, async, internal, attempt, deadline, created_at,
       finished_at)
-    SELECT $1 || n, 'bind', 'cf', 'i', 'succeeded', true, false, 1, now(), now(), now() - interval '9 days' + n * interval '1 s'
+    SELECT $1 || n, 'bind', 'cf', 'i', 'succeeded', true, false, 1, now(), now(), now() - $3::interval + n * interval '1 ms'
     FROM generate_series(1, $2::int) AS n`,
-    [prefix, count]
+    [prefix, count, ago]
   )
 }
 
@@ -56,6 +56,7 @@ const EIGHT_DAYS_MS = 8 * 24 * 3_600_000
 test('forgetOperations: batches, and later sweeps, do not read again what was deleted', async (t) => {
   const { pool, entriesRead } = await scene(t)
   await oldOperations(pool, 'a-', 9_000)
+  await oldOperations(pool, 'recent-', 5_000, '1 hour')
   await pool.query('ANALYZE osb.operations')
   const read = await entriesRead('operations_finished_at', async (store) => {
     assert.equal(await store.forgetOperations(EIGHT_DAYS_MS), 9_000)
