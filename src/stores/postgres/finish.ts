@@ -5,6 +5,7 @@ import { bindingColumns, instanceColumns, json, type OperationRow } from './rows
 import { insertOperation } from './start.ts'
 import { updateRow } from './statements.ts'
 import { inTransaction, type Sql, type SqlTransaction } from './transactions.ts'
+import { IS_UNFINISHED } from './unfinished.ts'
 
 /** The resource that an operation is about. */
 interface Subject {
@@ -35,7 +36,7 @@ async function endOperation(
     `WITH ended AS (
       UPDATE ${tables.operations} SET state = $3, description = $4, failure = $5, instance_usable = $6,
         update_repeatable = $7, lease_until = NULL, claimed_by = NULL, finished_at = clock_timestamp()
-      WHERE operation_id = $1 AND attempt = $2 AND state = 'in progress'
+      WHERE operation_id = $1 AND attempt = $2 AND ${IS_UNFINISHED}
       RETURNING ${auditedColumns}
     ), audited AS (${auditOf(tables, 'ended', 'o.state')})
     SELECT instance_id, binding_id FROM ended`,

@@ -52,10 +52,13 @@ const RANGE_MS = 800
 const HELD_UP_MS = 300_000
 
 /**
- * Unfinished operations by their ids, as a condition of SQL. It keeps the planner from the index of unfinished operations,
- * which looks short to it, and has an entry for each operation that has ended since the last VACUUM.
+ * The condition that an operation is unfinished, for statements that know its id. It keeps the planner from the index of
+ * unfinished operations, which looks short to it, and has an entry for each operation that has ended since the last VACUUM.
  */
-export const unfinishedById = (place: string) => `operation_id = ANY (${place}) AND coalesce(state, '') = 'in progress'`
+export const IS_UNFINISHED = "coalesce(state, '') = 'in progress'"
+
+/** Unfinished operations by their ids, as a condition of SQL. */
+export const unfinishedById = (place: string) => `operation_id = ANY (${place}) AND ${IS_UNFINISHED}`
 
 /**
  * Finds the unfinished operations, in a time that depends on how many there are and not on how many have ended.

@@ -6,9 +6,10 @@ import type { StoreContext } from './context.ts'
 import { bindingColumns, instanceColumns, type OperationRow, operationColumnNames, operationFrom } from './rows.ts'
 import { updateRow } from './statements.ts'
 import { inTransaction, type Sql } from './transactions.ts'
+import { IS_UNFINISHED } from './unfinished.ts'
 
 /** Condition of a write of the newest claim; `$1` is the operation's id and `$2` the attempt. */
-const FENCE = `operation_id = $1 AND attempt = $2 AND state = 'in progress'`
+const FENCE = `operation_id = $1 AND attempt = $2 AND ${IS_UNFINISHED}`
 
 const LEASE = (parameter: string) => `clock_timestamp() + ${parameter} * interval '1 millisecond'`
 
@@ -23,7 +24,7 @@ export async function claimOperation(context: StoreContext, operationId: string,
         lease_until = ${LEASE('$2')}, claimed_by = $3, started_at = coalesce(started_at, clock_timestamp()),
         deadline = CASE WHEN attempt = 0 AND halts IS NOT NULL
           THEN clock_timestamp() + (deadline - created_at) ELSE deadline END
-      WHERE operation_id = $1 AND state = 'in progress'
+      WHERE operation_id = $1 AND ${IS_UNFINISHED}
         AND (lease_until IS NULL OR lease_until <= clock_timestamp() OR claimed_by = $3)
         AND NOT EXISTS (
           SELECT FROM ${operations} AS halted
@@ -39,7 +40,7 @@ export async function claimOperation(context: StoreContext, operationId: string,
     }
     const [unfinished] = await sql.query<{ leased: boolean }>(
       `SELECT coalesce(lease_until > clock_timestamp(), false) AS leased FROM ${operations}
-      WHERE operation_id = $1 AND state = 'in progress'`,
+      WHERE operation_id = $1 AND ${IS_UNFINISHED}`,
       [operationId]
     )
     if (unfinished === undefined) return { kind: 'finished' }
