@@ -90,6 +90,12 @@ export class BoundedClient extends pg.Client implements Sibling {
     this.connection.stream.destroy(reason)
   }
 
+  /** Lets the process end while the connection is open. */
+  unref(): void {
+    const { stream } = this.connection
+    if (stream instanceof Socket) stream.unref()
+  }
+
   override connect(): Promise<pg.Client>
   override connect(callback: ((error: Error) => void) | ((error: null, client: pg.Client) => void)): void
   override connect(callback?: unknown): Promise<pg.Client> | undefined {

@@ -7,6 +7,7 @@ import { checkOut, connect } from './connecting.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
+import { SideConnection } from './side-connection.ts'
 import { type Query, Statements } from './statement.ts'
 
 /**
@@ -19,11 +20,18 @@ const LIMITS = ['lock_timeout=5s', 'statement_timeout=60s', 'idle_in_transaction
 /** A row of pg_stat_activity is a session of the admin, or of another login that acts as the same group. */
 export const OF_ADMIN = `pg_has_role(usesysid, current_user, 'MEMBER')`
 
+/** Limits of the {@link AdminServer.aside side connection}, shorter because others wait for it. */
+const SIDE_LIMITS = ['lock_timeout=1s', 'statement_timeout=10s', 'idle_in_transaction_session_timeout=10s']
+
 /** Of connections that no task holds. */
 const IDLE_NAME = 'osb'
+/** Of the {@link AdminServer.aside side connection}. */
+const SIDE_NAME = 'osb:guard'
 const CONNECT_TIMEOUT_MS = 5_000
 /** Longer than `statement_timeout` in {@link LIMITS}. A lost connection is noticed long before that. */
 const SILENCE_MS = 65_000
+/** The same for the side connection. */
+const SIDE_SILENCE_MS = 12_000
 /** Timeout of a health check, including the wait for a free connection. */
 const PING_MS = 5_000
 /** Timeout of each answer during a trial login. */
@@ -45,6 +53,8 @@ export class AdminServer {
   readonly name: string
   readonly options: PostgresqlServer
   readonly setting: string
+  /** Answers while the connections of the pool wait for locks. In the maintenance database. */
+  readonly aside: SideConnection
   readonly #poolSize: number
   readonly #statements: Statements
   #url: { readonly text: string; readonly parsed: AdminUrl } | undefined
@@ -59,6 +69,14 @@ export class AdminServer {
     this.setting = setting
     this.#poolSize = poolSize
     this.#statements = new Statements(name)
+    const settings = () =>
+      this.url.asAdmin({
+        options: `${this.startupOptions} ${asOptions(SIDE_LIMITS)}`,
+        application_name: SIDE_NAME,
+        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+        silenceMs: SIDE_SILENCE_MS
+      })
+    this.aside = new SideConnection(settings, this.#statements)
   }
 
   /** Startup options that make a session the admin's, as libpq takes them (`PGOPTIONS`). */
@@ -181,7 +199,7 @@ export class AdminServer {
     this.#pool = undefined
     this.#stopObserving?.()
     this.#facts = undefined
-    await pool?.end()
+    await Promise.all([pool?.end(), this.aside.close()])
   }
 
   #openPool(): Pool {
