@@ -162,9 +162,9 @@ function creating(more?: Start['quota']): Required<Pick<Query, 'before' | 'call'
     after: async ({ store }) => {
       const result = await store.claim(start.operation.operationId)
       if (result.kind !== 'claimed') throw new Error(`a create was ${result.kind}`)
-      const { operationId, attempt } = result.operation
-      await store.keepAlive({ operationId, attempt })
-      await store.finish({ operationId, attempt }, { state: 'succeeded', instance: { status: 'ready' } })
+      const { operationId, attempt, platform } = result.operation
+      await store.keepAlive({ operationId, attempt, platform })
+      await store.finish({ operationId, attempt, platform }, { state: 'succeeded', instance: { status: 'ready' } })
     }
   }
 }

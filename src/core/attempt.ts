@@ -43,7 +43,7 @@ export interface Held {
 export function heldOf({ operation, remainingMs }: Claimed, sentAt: number): Held {
   return {
     operation,
-    claim: { operationId: operation.operationId, attempt: operation.attempt },
+    claim: { operationId: operation.operationId, attempt: operation.attempt, platform: operation.platform },
     lease: new Lease(sentAt),
     deadline: new Deadline(performance.now() + remainingMs),
     createdAt: performance.now() - operation.ageMs,

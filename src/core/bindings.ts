@@ -13,7 +13,6 @@ import {
   type Manner,
   mannerOf,
   operationFields,
-  ownedBy,
   requireAsync,
   requireIds,
   requirePlan,
@@ -22,6 +21,7 @@ import {
   waitUnlessKnown
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
+import { ownedBy, requireOwn } from './ownership.ts'
 import { sameBinding } from './same.ts'
 import type { BindingRecord, Finish, InstanceRecord, OperationRecord, Start } from './store.ts'
 
@@ -62,6 +62,7 @@ export class Bindings {
       }
       if (instance === undefined || instance.status === 'failed') throw refusals.instanceUnknown(ids.instance_id)
       const existing = await this.#store.getBinding(ids.instance_id, ids.binding_id)
+      if (existing !== undefined) requireOwn(existing, call.platform)
       const wanted = await this.#wanted(call, { instance, body, bindingId: ids.binding_id, existing })
       if (existing !== undefined) {
         if (!sameBinding(existing, wanted)) throw refusals.bindingConflict(ids.binding_id)
@@ -120,9 +121,8 @@ export class Bindings {
     if (unfinished?.kind === 'unbind' && !unfinished.internal) throw refusals.bindingUnknown(ids.binding_id)
     if ((await this.#deletionOfInstance(ids)) !== undefined) throw refusals.bindingUnknown(ids.binding_id)
     const { reply, parameters, undeliveredUntil } = binding
-    // The answer may be lost, and they with it; to hand them over twice would be to keep them.
-    const credentials =
-      undeliveredUntil === undefined ? undefined : await this.#store.deliver(ids.instance_id, ids.binding_id)
+    // If the answer is lost, so are the credentials: returning them twice would mean to keep them.
+    const credentials = undeliveredUntil === undefined ? undefined : await this.#store.deliver(binding)
     return {
       ...reply,
       ...(credentials === undefined ? {} : { credentials }),
@@ -221,6 +221,7 @@ export class Bindings {
     if (predecessor === undefined || predecessor.status !== 'ready') {
       throw refusals.malformed(`The predecessor "${bindingId}" is not a service binding of this service instance.`)
     }
+    requireOwn(predecessor, instance.platform)
     if (predecessor.expired === true) {
       throw refusals.malformed(`The predecessor "${bindingId}" has expired.`)
     }

@@ -23,7 +23,6 @@ import {
   type Manner,
   mannerOf,
   operationFields,
-  ownedBy,
   requireAsync,
   requireIds,
   requirePlan,
@@ -33,6 +32,7 @@ import {
   waitUnlessKnown
 } from './lifecycle.ts'
 import type { Operations } from './operations.ts'
+import { ownedBy } from './ownership.ts'
 import { sameInstance, sameJson } from './same.ts'
 import type { Finish, InstancePatch, InstanceRecord, OperationRecord, Start } from './store.ts'
 

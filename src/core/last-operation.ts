@@ -1,8 +1,8 @@
 import type { LastOperation, LastOperationQuery } from '../../schemas/last-operation.ts'
 import type { Call } from './call.ts'
 import { boundedDescription, refusals } from './errors.ts'
-import { ownedBy } from './lifecycle.ts'
 import { isDelete } from './operation-kinds.ts'
+import { ownedBy } from './ownership.ts'
 import type { OperationRecord, Store } from './store.ts'
 
 /** Which resource is polled: an instance, or a binding of it. */

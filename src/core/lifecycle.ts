@@ -214,14 +214,6 @@ export function requireIds(ids: { service_id?: string | undefined; plan_id?: str
   }
 }
 
-/** What belongs to another platform does not exist: to it this answers nothing. */
-export function ownedBy<Record extends Pick<InstanceRecord, 'platform'>>(
-  call: Call,
-  record: Record | undefined
-): Record | undefined {
-  return record?.platform === call.platform ? record : undefined
-}
-
 /** The version in a request must be the catalog's (spec: Maintenance Info; `{}` means absent). */
 export function checkMaintenance(entry: CatalogPlan, asked: { version?: string } | undefined): void {
   if (asked?.version !== undefined && asked.version !== entry.maintenanceVersion) {

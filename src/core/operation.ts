@@ -95,6 +95,11 @@ export interface OperationRecord extends OperationFields {
 export interface Claim {
   readonly operationId: string
   readonly attempt: number
+  /**
+   * The platform that owns the resource. The store encrypts for this platform what the worker saves, whatever the row says by
+   * then, because somebody who can write to the database can change the row.
+   */
+  readonly platform: string
 }
 
 /** A transaction of the store, as only the store and its runner understand it. */

@@ -131,11 +131,11 @@ export class Operations {
   async start(start: Start, until = performance.now()): Promise<{ result: StartResult; held: Held }> {
     const { store, runner } = this.options
     const { operation } = start
-    const { operationId, async: inBackground, claimed } = operation
+    const { operationId, platform, async: inBackground, claimed } = operation
     const createdAt = performance.now()
     const held: Held = {
       operation,
-      claim: { operationId, attempt: claimed ? 1 : 0 },
+      claim: { operationId, attempt: claimed ? 1 : 0, platform },
       lease: new Lease(createdAt),
       deadline: new Deadline(createdAt + operation.maximumMs),
       createdAt,

@@ -1,6 +1,7 @@
 import type { JsonObject } from '../../schemas/common.ts'
 import type { CatalogPlan, LoadedCatalog } from './catalog/index.ts'
 import type { OperationMeters } from './operation-meters.ts'
+import { requireOwn } from './ownership.ts'
 import {
   type BindTask,
   type Provisioned,
@@ -46,6 +47,7 @@ export async function perform(stage: Stage, attempt: Attempt): Promise<Finish> {
   const { operation } = attempt
   const instance = attempt.instance ?? (await stage.store.getInstance(operation.instanceId))
   if (instance === undefined) return { state: 'succeeded' }
+  requireOwn(instance, attempt.claim.platform)
   attempt.secrets.addState(instance.state)
   switch (operation.kind) {
     case 'provision':
@@ -113,6 +115,7 @@ async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceR
 
 async function performDeprovision(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
   for (const binding of await stage.store.listBindings(instance.instanceId)) {
+    requireOwn(binding, instance.platform)
     await unbind(stage, attempt, instance, binding)
     await stage.store.removeBinding(attempt.claim, binding.bindingId)
   }
@@ -127,7 +130,7 @@ async function performDeprovision(stage: Stage, attempt: Attempt, instance: Inst
 }
 
 async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
-  const binding = await bindingOf(stage, attempt.operation)
+  const binding = await bindingOf(stage, attempt)
   if (binding === undefined) return { state: 'succeeded' }
   const entry = planOf(stage, attempt, binding)
   const provider = providerOf(stage, instance)
@@ -148,7 +151,7 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
   const bound = await attempt.meters.call(provider.name, 'bind', () => bind.call(provider, task))
   attempt.secrets.addCredentials(bound.credentials)
   const { state } = bound
-  const saved = async () => (await bindingOf(stage, attempt.operation))?.state
+  const saved = async () => (await bindingOf(stage, attempt))?.state
   const known = entry.keepCredentials ? undefined : (state ?? (await saved()))
   const kept = { state, saved, save: task.saveState }
   const reply = await permitted(kept, () => permittedBinding(entry, bound, known))
@@ -164,7 +167,7 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
 }
 
 async function performUnbind(stage: Stage, attempt: Attempt, instance: InstanceRecord): Promise<Finish> {
-  const binding = await bindingOf(stage, attempt.operation)
+  const binding = await bindingOf(stage, attempt)
   if (binding === undefined) return { state: 'succeeded' }
   await unbind(stage, attempt, instance, binding)
   // The platform did not ask for this and still knows the binding.
@@ -205,15 +208,18 @@ function providerOf(stage: Stage, instance: InstanceRecord): ServiceProvider {
   return provider
 }
 
-async function bindingOf(stage: Stage, operation: OperationFields): Promise<BindingRecord | undefined> {
+async function bindingOf(stage: Stage, { operation, claim }: Attempt): Promise<BindingRecord | undefined> {
   const { instanceId, bindingId } = operation
-  return bindingId === undefined ? undefined : stage.store.getBinding(instanceId, bindingId)
+  const binding = bindingId === undefined ? undefined : await stage.store.getBinding(instanceId, bindingId)
+  if (binding !== undefined) requireOwn(binding, claim.platform)
+  return binding
 }
 
 async function predecessorOf(stage: Stage, binding: BindingRecord): Promise<BindTask['predecessor']> {
   const bindingId = binding.predecessorBindingId
   if (bindingId === undefined) return undefined
   const predecessor = await stage.store.getBinding(binding.instanceId, bindingId)
+  if (predecessor !== undefined) requireOwn(predecessor, binding.platform)
   return { bindingId, state: predecessor?.state }
 }
 

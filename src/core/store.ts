@@ -19,6 +19,7 @@ import type { ExpiredBinding, Listing, StoredResource } from './stored-resource.
 import type { Deliveries, Undelivered } from './undelivered.ts'
 
 export type * from './operation.ts'
+export type { OwnBinding } from './undelivered.ts'
 
 /*
  * Terms

@@ -12,6 +12,7 @@ import {
   type InstanceRecord,
   LEASE_MS,
   type OperationRecord,
+  type OwnBinding,
   type OwnResource,
   type Renewal,
   type Resumption,
@@ -197,9 +198,10 @@ export class MemoryStore implements Store {
     return matching.slice(0, limit).map((operation) => this.#tables.read(operation))
   }
 
-  async deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
+  async deliver({ platform, instanceId, bindingId }: OwnBinding): Promise<JsonObject | undefined> {
     const record = this.#tables.bindings.get(instanceId)?.get(bindingId)
-    if (record?.undeliveredUntil === undefined || record.undeliveredUntil <= this.#now()) return undefined
+    if (record?.platform !== platform) return undefined
+    if (record.undeliveredUntil === undefined || record.undeliveredUntil <= this.#now()) return undefined
     return this.#tables.takeUndelivered(record)
   }
 

@@ -47,7 +47,7 @@ test('execute: a worker that was taken over drops its job, and the one that took
   assert.deepEqual(jobs, [])
 
   // The worker that took over hands the operation back, with a job.
-  await store.release({ operationId, attempt: 2 }, { enqueue: runner.enqueue, delayMs: 0 })
+  await store.release({ operationId, attempt: 2, platform: 'cf' }, { enqueue: runner.enqueue, delayMs: 0 })
   assert.deepEqual(jobs, [operationId])
   assert.equal(await operations.executor.execute(start.operation, never), 'done')
   assert.equal((await store.getOperation(operationId))?.state, 'succeeded')

@@ -14,6 +14,7 @@ import {
   type InstanceRecord,
   LEASE_MS,
   type OperationRecord,
+  type OwnBinding,
   type OwnResource,
   type Renewal,
   type Resumption,
@@ -160,8 +161,8 @@ export class PostgresStore implements Store {
     return reads.recentOperations(this.#context, { platform, instanceId, limit })
   }
 
-  deliver(instanceId: string, bindingId: string): Promise<JsonObject | undefined> {
-    return deliver(this.#context, instanceId, bindingId)
+  deliver(of: OwnBinding): Promise<JsonObject | undefined> {
+    return deliver(this.#context, of)
   }
 
   dropUndelivered(): Promise<number> {

@@ -36,7 +36,7 @@ export function ages(open: Open): void {
     const claim = await store.claim(operationId)
     assert.ok(claim.kind === 'claimed')
     isOld('claim', [claim.operation])
-    assert.equal(await store.finish({ operationId, attempt: 1 }, { state: 'succeeded' }), true)
+    assert.equal(await store.finish({ operationId, attempt: 1, platform: 'cf' }, { state: 'succeeded' }), true)
     isOld('getOperation', [await store.getOperation(operationId)])
   })
 
@@ -75,7 +75,7 @@ export function ages(open: Open): void {
     // The caller may have lost the answer.
     await store.claim(operationId, 'the caller')
     assert.equal(await deadline(), atClaim)
-    await store.release({ operationId, attempt: 1 })
+    await store.release({ operationId, attempt: 1, platform: 'cf' })
     assert.equal((await claimed(store, { operationId })).attempt, 2)
     assert.equal(await deadline(), atClaim)
   })

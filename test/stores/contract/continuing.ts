@@ -10,7 +10,7 @@ export function continuing(open: Open): void {
     const store = await opened(t, open)
     const start = provisionStart({ maximumMs: 5_000 })
     const operation = await started(store, { ...start, operation: synchronous(start.operation) })
-    const claim = { operationId: operation.operationId, attempt: 1 }
+    const claim = { operationId: operation.operationId, attempt: 1, platform: 'cf' }
     const before = await store.getOperation(operation.operationId)
     const fail = async () => assert.fail('a claimed operation got a job')
     assert.equal(await store.makeAsync(claim, { maximumMs: 3_600_000, unreported: false }, fail), true)
@@ -30,7 +30,7 @@ export function continuing(open: Open): void {
     const store = await opened(t, open)
     const start = provisionStart({ async: false })
     const operation = await started(store, start)
-    const claim = { operationId: operation.operationId, attempt: 0 }
+    const claim = { operationId: operation.operationId, attempt: 0, platform: 'cf' }
     const fail = async () => {
       throw new Error('the queue is full')
     }
@@ -56,7 +56,7 @@ export function continuing(open: Open): void {
       const start = provisionStart({ instanceId })
       const operation = await started(store, { ...start, operation: synchronous(start.operation) })
       const { operationId, platform } = operation
-      const claim = { operationId, attempt: 1 }
+      const claim = { operationId, attempt: 1, platform: 'cf' }
       const isUnreported = async () => {
         const records = [
           await store.getOperation(operationId),
@@ -85,7 +85,10 @@ export function continuing(open: Open): void {
       throw new Error('the queue is full')
     }
     const continuation = { maximumMs: 1_000, unreported: true }
-    await assert.rejects(store.makeAsync({ operationId, attempt: 0 }, continuation, fail), /the queue is full/)
+    await assert.rejects(
+      store.makeAsync({ operationId, attempt: 0, platform: 'cf' }, continuation, fail),
+      /the queue is full/
+    )
     const operation = await store.getOperation(operationId)
     assert.ok(operation !== undefined && !('unreported' in operation))
     assert.equal(operation.async, false)

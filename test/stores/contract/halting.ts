@@ -26,7 +26,7 @@ export function halting(open: Open): void {
     assert.ok(first.remainingMs > 0, `${first.remainingMs} ms remain`)
     const extended = await deadlineOf()
     assert.ok(extended - before >= 1_000, `extended by ${extended - before} ms`)
-    await store.release({ operationId: remove.operationId, attempt: 1 })
+    await store.release({ operationId: remove.operationId, attempt: 1, platform: 'cf' })
     assert.equal((await claimed(store, remove)).attempt, 2)
     assert.equal(await deadlineOf(), extended)
   })

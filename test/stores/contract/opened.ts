@@ -15,13 +15,11 @@ export async function started(store: Store, start: Start): Promise<OperationStar
   return start.operation
 }
 
-export async function claimed(store: Store, operation: { operationId: string }): Promise<Claim> {
-  const result = await store.claim(operation.operationId)
-  assert.equal(result.kind, 'claimed')
-  return {
-    operationId: operation.operationId,
-    attempt: result.kind === 'claimed' ? result.operation.attempt : Number.NaN
-  }
+export async function claimed(store: Store, { operationId }: { operationId: string }): Promise<Claim> {
+  const result = await store.claim(operationId)
+  if (result.kind !== 'claimed') assert.fail(`the operation ${operationId} is ${result.kind}`)
+  const { attempt, platform } = result.operation
+  return { operationId, attempt, platform }
 }
 
 /** An instance that is `ready`, with `i-1` as its id unless told. */

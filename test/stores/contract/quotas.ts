@@ -97,7 +97,7 @@ export function quotas(open: Open): void {
     const store = await opened(t, open)
     const start = provision('i-1', 1)
     const { operationId } = await started(store, { ...start, operation: synchronous(start.operation) })
-    const claim = { operationId, attempt: 1 }
+    const claim = { operationId, attempt: 1, platform: 'cf' }
     await store.saveState(claim, { name: 'made' })
     const undo = operationRecord('deprovision', { internal: true })
     const finish = {

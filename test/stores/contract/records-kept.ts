@@ -73,7 +73,7 @@ export function recordsKept(open: Open): void {
     for (const id of ['', 'x', "'; DROP TABLE operations; --", '00000000-0000-0000-0000-000000000000']) {
       assert.equal(await store.getOperation(id), undefined)
       assert.deepEqual(await store.claim(id), { kind: 'finished' })
-      assert.equal(await store.keepAlive({ operationId: id, attempt: 1 }), 'lost')
+      assert.equal(await store.keepAlive({ operationId: id, attempt: 1, platform: 'cf' }), 'lost')
     }
   })
 

@@ -212,7 +212,7 @@ export function starting(open: Open): void {
     const start = provisionStart()
     const operation = await started(store, { ...start, operation: synchronous(start.operation) })
     assert.deepEqual(await store.claim(operation.operationId), { kind: 'held' })
-    assert.equal(await store.keepAlive({ operationId: operation.operationId, attempt: 1 }), 'kept')
+    assert.equal(await store.keepAlive({ operationId: operation.operationId, attempt: 1, platform: 'cf' }), 'kept')
   })
 
   test('start: a repetition of a start whose operation has ended is started, and writes nothing', async (t) => {

@@ -83,7 +83,7 @@ export function working(open: Open): void {
     await store.release(old, { description: 'too late', enqueue, delayMs: 0 })
     assert.deepEqual(await store.claim(operation.operationId), { kind: 'held' })
     assert.equal((await store.getOperation(operation.operationId))?.description, undefined)
-    await store.release({ operationId: 'unknown', attempt: 1 })
+    await store.release({ operationId: 'unknown', attempt: 1, platform: 'cf' })
   })
 
   test('saveState: the state is kept on the resource of the operation', async (t) => {

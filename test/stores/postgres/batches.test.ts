@@ -40,7 +40,7 @@ test('start, finish: many synchronous creates at once are each as one alone woul
     assert.deepEqual(startedFields(kept), fieldsOf(operation))
     assert.ok(kept?.leaseUntil !== undefined && kept.leaseUntil.getTime() > Date.now() + 1_000)
   }
-  const claims = starts.map(({ operation }) => ({ operationId: operation.operationId, attempt: 1 }))
+  const claims = starts.map(({ operation }) => ({ operationId: operation.operationId, attempt: 1, platform: 'cf' }))
   // Another attempt of every fifth: it was taken over
   const ended = await Promise.all(
     claims.map((claim, n) =>
@@ -200,7 +200,7 @@ test('start, finish: what waits too long for a lock fails alone, not those that 
   await blocker.query(`INSERT INTO osb.service_instances (instance_id, ${columns})
     SELECT 'new-2', ${columns} FROM osb.service_instances WHERE instance_id = 'begun-0'`)
   const settled = await Promise.allSettled([
-    ...begun.map(({ operation: { operationId } }) => store.finish({ operationId, attempt: 1 }, ready)),
+    ...begun.map(({ operation: { operationId } }) => store.finish({ operationId, attempt: 1, platform: 'cf' }, ready)),
     ...Array.from({ length: 5 }, (_, n) => store.start(create(`new-${n}`), noEnqueue))
   ])
   await blocker.query('ROLLBACK')
@@ -235,7 +235,7 @@ test('finish: a row that somebody has locked holds up none of the others', async
   const blocker = await meddler.connect()
   await blocker.query("BEGIN; SELECT FROM osb.service_instances WHERE instance_id = 'i-0' FOR UPDATE")
   const [locked, ...others] = starts.map(({ operation: { operationId } }) =>
-    store.finish({ operationId, attempt: 1 }, ready)
+    store.finish({ operationId, attempt: 1, platform: 'cf' }, ready)
   )
   try {
     assert.deepEqual(await Promise.all(others), [true, true, true])

@@ -66,7 +66,7 @@ describe('PostgresStore: faults of the server', { concurrency: true }, () => {
           const start = provisionStart({ instanceId })
           await store.start(start, noEnqueue)
           const result = await store.claim(start.operation.operationId)
-          const claim = { operationId: start.operation.operationId, attempt: 1 }
+          const claim = { operationId: start.operation.operationId, attempt: 1, platform: 'cf' }
           assert.equal(result.kind, 'claimed')
           await store.saveState(claim, { n })
           await store.keepAlive(claim)

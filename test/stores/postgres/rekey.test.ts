@@ -86,7 +86,7 @@ test('rekey: everything is under the first key, opens with it alone, and nothing
   const alone = store(next)
   assert.deepEqual(await alone.listBindings('i-1'), before)
   assert.deepEqual((await alone.getInstance('i-1'))?.state, { name: 'i-1' })
-  assert.deepEqual(await alone.deliver('i-1', 'b-204'), { once: 'b-204' })
+  assert.deepEqual(await alone.deliver({ platform: 'cf', instanceId: 'i-1', bindingId: 'b-204' }), { once: 'b-204' })
   assert.deepEqual(await alone.missingKids(), [])
 })
 
