@@ -39,7 +39,8 @@ export async function filledState(stage: Stage, name: string, rows: number): Pro
   const sealer = new Sealer(parseEncryptionKeys(`k1:${randomBytes(32).toString('base64')}`))
   const store = new PostgresStore(pool, { sealer })
   stage.cleanUp(() => store.close())
-  await fill(url, rows, await sealer.seal({ token: 'x'.repeat(20) }, { column: 'instance.state', instanceId: 'model' }))
+  const model = { column: 'instance.state', platform: 'platform-0', instanceId: 'model' } as const
+  await fill(url, rows, await sealer.seal({ token: 'x'.repeat(20) }, model))
   await watchedInstances(pool, sealer)
   for (const table of ['service_instances', 'service_bindings', 'operations', 'audit_events', 'resource_counts']) {
     await query(url, `VACUUM (ANALYZE) osb.${table}`)
@@ -107,7 +108,9 @@ function statements(series: string): string[] {
 async function watchedInstances(pool: Pool, sealer: Sealer): Promise<void> {
   const ids = Array.from({ length: wanted.watched }, (_, index) => `watched-${index}`)
   const states = await Promise.all(
-    ids.map((instanceId) => sealer.seal({ token: instanceId }, { column: 'instance.state', instanceId }))
+    ids.map((instanceId) =>
+      sealer.seal({ token: instanceId }, { column: 'instance.state', platform: 'platform-0', instanceId })
+    )
   )
   await pool.query(
     `INSERT INTO osb.service_instances (instance_id, platform, provider, service_id, plan_id, organization_guid, space_guid, context,

@@ -78,7 +78,7 @@ async function insert(
     await Promise.all(
       starts.map(async ({ insertInstance }) => {
         const { instanceId } = insertInstance
-        return { instance_id: instanceId, ...(await instanceColumns(instanceId, insertInstance, sealer)) }
+        return { instance_id: instanceId, ...(await instanceColumns(insertInstance, insertInstance, sealer)) }
       })
     ),
     3

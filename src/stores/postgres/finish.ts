@@ -1,7 +1,7 @@
 import type { Claim, Finish, InstancePatch, UndoStart } from '../../core/store.ts'
 import { auditedColumns, auditOf } from './audit.ts'
 import type { StoreContext } from './context.ts'
-import { bindingColumns, instanceColumns, json, type OperationRow } from './rows.ts'
+import { type BindingIds, bindingColumns, type InstanceIds, instanceColumns, json, type OperationRow } from './rows.ts'
 import { insertOperation } from './start.ts'
 import { updateRow } from './statements.ts'
 import { inTransaction, type Sql, type SqlTransaction } from './transactions.ts'
@@ -20,8 +20,11 @@ export async function finishOperation(context: StoreContext, claim: Claim, finis
     if (subject === undefined) return false
     const { instanceId, bindingId } = subject
     // Before the undo starts, because its place in a quota depends on the status of the instance.
-    if (finish.instance !== undefined) await applyToInstance(context, sql, { instanceId, change: finish.instance })
-    if (bindingId !== null) await applyToBinding(context, sql, { instanceId, bindingId, finish })
+    const { platform } = claim
+    if (finish.instance !== undefined) {
+      await applyToInstance(context, sql, { ids: { platform, instanceId }, change: finish.instance })
+    }
+    if (bindingId !== null) await applyToBinding(context, sql, { ids: { platform, instanceId, bindingId }, finish })
     if (finish.undo !== undefined) await undo(context, sql, { subject, undo: finish.undo })
     return true
   })
@@ -94,11 +97,12 @@ async function removeResource({ tables }: StoreContext, sql: Sql, { instanceId, 
 async function applyToInstance(
   context: StoreContext,
   sql: Sql,
-  { instanceId, change }: { instanceId: string; change: InstancePatch | 'remove' }
+  { ids, change }: { ids: InstanceIds; change: InstancePatch | 'remove' }
 ): Promise<void> {
+  const { instanceId } = ids
   if (change === 'remove') return removeResource(context, sql, { instanceId, bindingId: null })
   const { tables, sealer } = context
-  const columns = await instanceColumns(instanceId, change, sealer)
+  const columns = await instanceColumns(ids, change, sealer)
   const { text, values } = updateRow(tables.instances, { instance_id: instanceId }, columns)
   await sql.query(text, values)
 }
@@ -106,12 +110,11 @@ async function applyToInstance(
 async function applyToBinding(
   context: StoreContext,
   sql: Sql,
-  target: { instanceId: string; bindingId: string; finish: Finish }
+  { ids, finish }: { ids: BindingIds; finish: Finish }
 ): Promise<void> {
-  const { instanceId, bindingId, finish } = target
+  const { instanceId, bindingId } = ids
   const { binding: change, undelivered } = finish
   if (change === undefined) return
-  const ids = { instanceId, bindingId }
   if (change === 'remove') return removeResource(context, sql, ids)
   const { tables, sealer } = context
   const columns = await bindingColumns(ids, change, sealer)

@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { kidOf, purposeOf, type SealedColumn, type SealedPlace, type SealedRow, sealedColumns } from './sealed-texts.ts'
-import { SealBroken } from './sealing.ts'
+import {
+  purposeOf,
+  rowColumns,
+  type SealedColumn,
+  type SealedPlace,
+  type SealedRow,
+  sealedColumns
+} from './sealed-texts.ts'
+import { SealBroken, startOfBound } from './sealing.ts'
 import { inTransaction, read } from './transactions.ts'
 
 /** What {@link rekey} has done, or could not do. */
@@ -15,13 +22,14 @@ const WAIT_MS = 50
 const MAX_ROUNDS = 20
 
 /**
- * Seals anew, with the first key, what is under another: once over all texts, beside brokers that serve and beside other
- * calls of itself. A text is written only where it is still the one that was read, so nothing newer is lost; one that has
- * changed meanwhile is read again. What was done stays done, wherever it ends.
+ * Seals again, with the first key and for the platform of its row, each text that is under another key or was sealed by an
+ * earlier version, which did not bind it to a platform. It goes over all texts once, while brokers serve and while other calls
+ * of it run. A text is written only if it is still the one that was read, so that nothing newer is lost; a text that has
+ * changed meanwhile is read again. Each page is committed, so that the next call continues where this one ended.
  */
 export async function* rekey(place: SealedPlace): AsyncGenerator<RekeyEvent> {
   for (const column of sealedColumns(place.tables)) {
-    let after: SealedKey = { instance_id: '', binding_id: '' }
+    let after: Partial<SealedKey> = { instance_id: '', binding_id: '' }
     while (true) {
       const { rows, last } = await readPage(place, column, after)
       yield* rekeyRows(place, column, rows)
@@ -33,20 +41,21 @@ export async function* rekey(place: SealedPlace): AsyncGenerator<RekeyEvent> {
 
 type SealedKey = Omit<SealedRow, 'sealed'>
 
-/** The next rows by their key, of which only those under another key than the first have their text. */
+/** The next rows by their key. Only those to be sealed again have their text. */
 async function readPage(
-  { pool, tables, sealer }: SealedPlace,
+  { pool, sealer }: SealedPlace,
   column: SealedColumn,
-  after: SealedKey
+  after: Partial<SealedKey>
 ): Promise<{ rows: SealedRow[]; last: SealedKey | undefined }> {
   const key = column.key.join(', ')
   const rows = await read<SealedKey & { sealed: string | null }>(
     pool,
     `WITH page AS (
-      SELECT ${key}, ${column.column} AS sealed, ${kidOf(tables, column)} AS kid FROM ${column.table}
+      SELECT ${rowColumns(column)}, ${column.column} AS sealed FROM ${column.table}
       WHERE (${key}) > (${column.key.map((_, index) => `$${index + 2}`).join(', ')}) ORDER BY ${key} LIMIT ${PAGE}
-    ) SELECT ${key}, CASE WHEN kid <> $1 THEN sealed END AS sealed FROM page ORDER BY ${key}`,
-    [sealer.kids[0], ...column.key.map((name) => after[name])]
+    ) SELECT ${rowColumns(column)}, CASE WHEN NOT starts_with(sealed, $1) THEN sealed END AS sealed
+    FROM page ORDER BY ${key}`,
+    [startOfBound(sealer.kids[0] ?? ''), ...column.key.map((name) => after[name])]
   )
   return { rows: rows.flatMap(({ sealed, ...of }) => (sealed === null ? [] : [{ ...of, sealed }])), last: rows.at(-1) }
 }
@@ -106,9 +115,9 @@ async function replace({ pool }: SealedPlace, column: SealedColumn, rows: readon
   return written.length
 }
 
-/** Those of the rows whose text is still, or again, under another key. */
+/** Those of the rows whose text is still, or again, to be sealed again. */
 async function readAgain(
-  { pool, tables, sealer }: SealedPlace,
+  { pool, sealer }: SealedPlace,
   column: SealedColumn,
   rows: readonly SealedRow[]
 ): Promise<SealedRow[]> {
@@ -116,8 +125,9 @@ async function readAgain(
   const given = key.map((_, index) => `$${index + 2}::text[]`)
   return read<SealedRow>(
     pool,
-    `SELECT ${key.join(', ')}, ${column.column} AS sealed FROM ${table}
-    WHERE (${key.join(', ')}) IN (SELECT * FROM unnest(${given.join(', ')})) AND ${kidOf(tables, column)} <> $1`,
-    [sealer.kids[0], ...key.map((name) => rows.map((row) => row[name]))]
+    `SELECT ${rowColumns(column)}, ${column.column} AS sealed FROM ${table}
+    WHERE (${key.join(', ')}) IN (SELECT * FROM unnest(${given.join(', ')}))
+      AND NOT starts_with(${column.column}, $1)`,
+    [startOfBound(sealer.kids[0] ?? ''), ...key.map((name) => rows.map((row) => row[name]))]
   )
 }

@@ -29,10 +29,12 @@ export const instanceColumnNames = `instance_id, platform, provider, service_id,
 
 export async function instanceFrom(row: InstanceRow, sealer: Sealer): Promise<InstanceRecord> {
   const instanceId = row.instance_id
-  const state = row.state === null ? null : await sealer.open(row.state, { column: 'instance.state', instanceId })
+  const { platform } = row
+  const purpose = { column: 'instance.state', platform, instanceId } as const
+  const state = row.state === null ? null : await sealer.open(row.state, purpose)
   return {
     instanceId,
-    platform: row.platform,
+    platform,
     provider: row.provider,
     serviceId: row.service_id,
     planId: row.plan_id,
@@ -50,8 +52,12 @@ export async function instanceFrom(row: InstanceRow, sealer: Sealer): Promise<In
   }
 }
 
+/** Which instance, and for which platform its secrets are encrypted. */
+export type InstanceIds = Pick<InstanceRecord, 'platform' | 'instanceId'>
+
 /** The columns of the fields that are there, without the key. */
-export async function instanceColumns(instanceId: string, fields: InstancePatch, sealer: Sealer): Promise<Columns> {
+export async function instanceColumns(ids: InstanceIds, fields: InstancePatch, sealer: Sealer): Promise<Columns> {
+  const { platform, instanceId } = ids
   return present({
     platform: fields.platform,
     provider: fields.provider,
@@ -65,7 +71,7 @@ export async function instanceColumns(instanceId: string, fields: InstancePatch,
     status: fields.status,
     dashboard_url: fields.dashboardUrl,
     metadata: json(fields.metadata),
-    state: fields.state && (await sealer.seal(fields.state, { column: 'instance.state', instanceId })),
+    state: fields.state && (await sealer.seal(fields.state, { column: 'instance.state', platform, instanceId })),
     created_at: fields.createdAt,
     updated_at: fields.updatedAt
   })
@@ -98,12 +104,11 @@ export const bindingColumnNames = `instance_id, binding_id, platform, service_id
   expires_at <= clock_timestamp() AS expired, revoked_at, created_at, updated_at`
 
 export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<BindingRecord> {
-  const ids = { instanceId: row.instance_id, bindingId: row.binding_id }
+  const ids = { platform: row.platform, instanceId: row.instance_id, bindingId: row.binding_id }
   const reply = row.reply === null ? null : await sealer.open(row.reply, { column: 'binding.reply', ...ids })
   const state = row.state === null ? null : await sealer.open(row.state, { column: 'binding.state', ...ids })
   return {
     ...ids,
-    platform: row.platform,
     serviceId: row.service_id,
     planId: row.plan_id,
     ...optional('appGuid', row.app_guid),
@@ -123,12 +128,16 @@ export async function bindingFrom(row: BindingRow, sealer: Sealer): Promise<Bind
   }
 }
 
+/** Which binding, and for which platform its secrets are encrypted. */
+export type BindingIds = Pick<BindingRecord, 'platform' | 'instanceId' | 'bindingId'>
+
 /** The columns of the fields that are there, without the key. */
 export async function bindingColumns(
-  ids: { instanceId: string; bindingId: string },
+  { platform, instanceId, bindingId }: BindingIds,
   fields: Partial<BindingRecord>,
   sealer: Sealer
 ): Promise<Columns> {
+  const ids = { platform, instanceId, bindingId }
   return present({
     platform: fields.platform,
     service_id: fields.serviceId,

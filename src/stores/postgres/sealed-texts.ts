@@ -1,7 +1,7 @@
 import type { Pool } from 'pg'
 import { EncryptionKeysError } from './encryption-keys.ts'
 import type { Tables } from './schema.ts'
-import { type Purpose, SealBroken, type Sealer } from './sealing.ts'
+import { type Purpose, type Sealer, startOfBound } from './sealing.ts'
 import { read, readOnly } from './transactions.ts'
 
 /** Where sealed texts are, and what opens them. */
@@ -41,6 +41,8 @@ export interface KidCount {
   readonly column: Purpose['column']
   readonly kid: string
   readonly count: number
+  /** These are texts of an earlier version, which open for any platform. Absent on `''`, whose texts do not open at all. */
+  readonly unbound?: true
 }
 
 /** Counts what is under which key; for operators, as a count of many rows takes a while. */
@@ -48,18 +50,21 @@ export async function countKids({ pool, tables }: SealedPlace): Promise<KidCount
   const counts: KidCount[] = []
   for (const column of sealedColumns(tables)) {
     for (const kid of await kidsIn({ pool, tables }, column)) {
-      const rows = await readOnly<{ count: number }>(
+      const rows = await readOnly<{ bound: boolean; count: number }>(
         pool,
-        `SELECT count(*)::int AS count FROM ${column.table} WHERE ${column.column} IS NOT NULL AND ${kidOf(tables, column)} = $1`,
-        [kid]
+        `SELECT starts_with(${column.column}, $2) AS bound, count(*)::int AS count FROM ${column.table}
+        WHERE ${column.column} IS NOT NULL AND ${kidOf(tables, column)} = $1 GROUP BY bound ORDER BY bound DESC`,
+        [kid, startOfBound(kid)]
       )
-      counts.push({ column: column.name, kid, count: rows[0]?.count ?? 0 })
+      for (const { bound, count } of rows) {
+        counts.push({ column: column.name, kid, count, ...(bound || kid === '' ? {} : { unbound: true }) })
+      }
     }
   }
   return counts
 }
 
-/** Texts tried for each key and column: one that somebody changed must not pass for a wrong key. */
+/** Texts tried for each key and column, so that a text that somebody changed does not pass for a wrong key. */
 const SAMPLE = 5
 
 /**
@@ -97,25 +102,24 @@ async function kidsIn({ pool, tables }: Pick<SealedPlace, 'pool' | 'tables'>, co
 async function opensSome({ pool, tables, sealer }: SealedPlace, column: SealedColumn, kid: string): Promise<boolean> {
   const rows = await read<SealedRow>(
     pool,
-    `SELECT ${column.key.join(', ')}, ${column.column} AS sealed FROM ${column.table}
+    `SELECT ${rowColumns(column)}, ${column.column} AS sealed FROM ${column.table}
     WHERE ${column.column} IS NOT NULL AND ${kidOf(tables, column)} = $1 LIMIT ${SAMPLE}`,
     [kid]
   )
-  for (const row of rows) {
-    try {
-      await sealer.open(row.sealed, purposeOf(column, row))
-      return true
-    } catch (error) {
-      // This one does not open; another may.
-      if (!(error instanceof SealBroken)) throw error
-    }
-  }
-  // Whoever held them has replaced or removed them since we looked.
+  // A text that was moved has the right key all the same.
+  for (const row of rows) if (await sealer.decrypts(row.sealed, purposeOf(column, row))) return true
+  // Another session has replaced or removed them since the kid was read.
   return rows.length === 0
+}
+
+/** The columns of {@link SealedRow} but for the text itself. */
+export function rowColumns({ key }: SealedColumn): string {
+  return ['platform', ...key].join(', ')
 }
 
 /** A sealed text and whose it is; `binding_id` in columns of bindings. */
 export interface SealedRow {
+  readonly platform: string
   readonly instance_id: string
   readonly binding_id?: string
   readonly sealed: string
@@ -123,8 +127,8 @@ export interface SealedRow {
 
 /** What the text in a row is for. */
 export function purposeOf({ name }: SealedColumn, row: Omit<SealedRow, 'sealed'>): Purpose {
-  const { instance_id: instanceId, binding_id: bindingId } = row
-  return { column: name, instanceId, ...(bindingId === undefined ? {} : { bindingId }) }
+  const { platform, instance_id: instanceId, binding_id: bindingId } = row
+  return { column: name, platform, instanceId, ...(bindingId === undefined ? {} : { bindingId }) }
 }
 
 function anotherKey(kid: string): EncryptionKeysError {

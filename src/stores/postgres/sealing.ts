@@ -3,21 +3,29 @@ import { CompactEncrypt, compactDecrypt, decodeProtectedHeader, errors } from 'j
 import type { JsonObject } from '../../../schemas/common.ts'
 import type { EncryptionKey } from './encryption-keys.ts'
 
-/** What a sealed text belongs to: one column of one row. */
+/** What a sealed text belongs to: one column of one row of one platform. */
 export interface Purpose {
   readonly column: 'instance.state' | 'binding.state' | 'binding.reply' | 'binding.undelivered'
+  readonly platform: string
   readonly instanceId: string
   readonly bindingId?: string
 }
 
-/** A sealed text cannot be opened: its key is gone, it was changed, or it was moved here from another row. */
+/**
+ * A sealed text cannot be opened: its key is gone, it was changed, it was moved here from another row, or its row was moved to
+ * another platform.
+ */
 export class SealBroken extends Error {
   override readonly name = 'SealBroken'
 }
 
 /**
- * Encrypts what the database must not be able to read: compact JWE (RFC 7516), `dir` with A256GCM. The protected header
- * says which row and column the text belongs to, and is authenticated with it: moved elsewhere it does not open.
+ * Encrypts what the database must not be able to read: compact JWE (RFC 7516), `dir` with A256GCM. The protected header is
+ * authenticated with the text. It names the row and the column in `sub` and the platform in `aud`, so that a text does not
+ * open in another row or for another platform.
+ *
+ * Earlier versions wrote no `aud`, and ignore it when they read. So replicas of both versions can read all texts during an
+ * upgrade. A text without `aud` opens for any platform until `osb rekey` has sealed it again.
  */
 export class Sealer {
   readonly #current: EncryptionKey
@@ -30,21 +38,47 @@ export class Sealer {
     this.#keys = new Map(keys.map(({ kid, key }) => [kid, key]))
   }
 
-  /** Of its keys; the first writes. */
+  /** The first key seals. */
   get kids(): readonly string[] {
     return [...this.#keys.keys()]
   }
 
-  seal(value: JsonObject, purpose: Purpose): Promise<string> {
+  async seal(value: JsonObject, purpose: Purpose): Promise<string> {
     const { kid, key } = this.#current
+    const { platform } = purpose
+    // JSON leaves out a header that is undefined, and the text would open for any platform.
+    if (typeof platform !== 'string') throw new TypeError(`${describe(purpose)} is to be encrypted for no platform.`)
     return new CompactEncrypt(new TextEncoder().encode(JSON.stringify(value)))
-      .setProtectedHeader({ alg: 'dir', enc: 'A256GCM', kid, sub: subjectOf(purpose) })
+      .setProtectedHeader(headerFor(kid, platform, subjectOf(purpose)))
       .encrypt(key)
   }
 
   /** @throws {SealBroken} */
   async open(text: string, purpose: Purpose): Promise<JsonObject> {
-    const { kid, sub } = headerOf(text, purpose)
+    const { plaintext, sub, aud } = await this.#decrypt(text, purpose)
+    if (sub !== subjectOf(purpose)) throw new SealBroken(`${describe(purpose)} holds what belongs to another row.`)
+    if (aud !== undefined && aud !== purpose.platform) {
+      throw new SealBroken(
+        `${describe(purpose)} belongs to the platform "${aud}", but was to be opened for "${purpose.platform}": ` +
+          'the platform of its row was changed in the database.'
+      )
+    }
+    return JSON.parse(new TextDecoder().decode(plaintext))
+  }
+
+  /** Whether the text is encrypted with the key of its kid, even if it was moved. */
+  async decrypts(text: string, purpose: Purpose): Promise<boolean> {
+    try {
+      await this.#decrypt(text, purpose)
+      return true
+    } catch (error) {
+      if (error instanceof SealBroken) return false
+      throw error
+    }
+  }
+
+  async #decrypt(text: string, purpose: Purpose): Promise<Decrypted> {
+    const { kid, sub, aud } = headerOf(text, purpose)
     const key = this.#keys.get(kid)
     if (key === undefined) {
       throw new SealBroken(
@@ -57,15 +91,34 @@ export class Sealer {
         cause
       })
     })
-    if (sub !== subjectOf(purpose)) throw new SealBroken(`${describe(purpose)} holds what belongs to another row.`)
-    return JSON.parse(new TextDecoder().decode(plaintext))
+    return { plaintext, sub, aud }
   }
 }
 
-function headerOf(text: string, purpose: Purpose): { kid: string; sub: unknown } {
+/** {@link startOfBound} relies on the order: `aud` follows `kid`, where earlier versions have `sub`. */
+function headerFor(kid: string, platform: string, subject: string) {
+  return { alg: 'dir', enc: 'A256GCM', kid, aud: platform, sub: subject }
+}
+
+/** How every text starts that is encrypted with this key and bound to a platform, and no other text, for statements of SQL. */
+export function startOfBound(kid: string): string {
+  const header = JSON.stringify(headerFor(kid, '', ''))
+  const start = header.slice(0, header.indexOf('"aud"') + '"aud"'.length)
+  // Base64 encodes three bytes at a time. Without the last one or two, the start still has the `a` of `aud`.
+  return Buffer.from(start.slice(0, start.length - (start.length % 3))).toString('base64url')
+}
+
+interface Decrypted {
+  readonly plaintext: Uint8Array
+  readonly sub: unknown
+  /** The platform; absent in texts of earlier versions. */
+  readonly aud: unknown
+}
+
+function headerOf(text: string, purpose: Purpose): Omit<Decrypted, 'plaintext'> & { kid: string } {
   try {
-    const { kid, sub } = decodeProtectedHeader(text)
-    if (typeof kid === 'string') return { kid, sub }
+    const { kid, sub, aud } = decodeProtectedHeader(text)
+    if (typeof kid === 'string') return { kid, sub, aud }
     throw new errors.JWEInvalid('no kid')
   } catch (cause) {
     throw new SealBroken(`${describe(purpose)} is not an encrypted text.`, { cause })

@@ -38,12 +38,12 @@ async function resourceInserts({ tables, sealer }: StoreContext, start: Start): 
   const inserts: Statement[] = []
   if (insertInstance !== undefined) {
     const { instanceId } = insertInstance
-    const columns = await instanceColumns(instanceId, insertInstance, sealer)
+    const columns = await instanceColumns(insertInstance, insertInstance, sealer)
     inserts.push(insertInto(tables.instances, { instance_id: instanceId, ...columns }))
   }
   if (insertBinding !== undefined) {
     const { instanceId, bindingId } = insertBinding
-    const columns = await bindingColumns({ instanceId, bindingId }, insertBinding, sealer)
+    const columns = await bindingColumns(insertBinding, insertBinding, sealer)
     inserts.push(insertInto(tables.bindings, { instance_id: instanceId, binding_id: bindingId, ...columns }))
   }
   return inserts

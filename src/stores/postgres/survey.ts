@@ -9,6 +9,7 @@ import { read } from './transactions.ts'
 import type { Unfinished } from './unfinished.ts'
 
 interface ResourceRow {
+  readonly platform: string
   readonly instance_id: string
   readonly binding_id: string | null
   readonly service_id: string
@@ -45,17 +46,17 @@ export async function* listResources(
 
 /** `$1` is the provider, `$2` the plan, and `$3` the last instance of the page before. */
 function pageOf({ instances, bindings }: Tables, withBindings: boolean): string {
-  const page = `SELECT instance_id, NULL AS binding_id, service_id, plan_id, parameters, status, state,
+  const page = `SELECT platform, instance_id, NULL AS binding_id, service_id, plan_id, parameters, status, state,
       NULL::boolean AS expired, NULL::timestamptz AS revoked_at
     FROM ${instances} WHERE provider COLLATE "C" = $1 AND plan_id COLLATE "C" = $2 AND instance_id > $3
     ORDER BY instance_id LIMIT ${PAGE}`
   if (!withBindings) return page
   return `WITH page AS (${page}) SELECT * FROM page
     UNION ALL
-    SELECT b.instance_id, b.binding_id, b.service_id, b.plan_id, b.parameters, b.status, b.state,
+    SELECT b.platform, b.instance_id, b.binding_id, b.service_id, b.plan_id, b.parameters, b.status, b.state,
       b.expires_at <= clock_timestamp() AS expired, b.revoked_at
     FROM ${bindings} AS b JOIN page USING (instance_id)
-    ORDER BY 1, 2 NULLS FIRST`
+    ORDER BY 2, 3 NULLS FIRST`
 }
 
 async function plansWithInstances({ pool, tables }: StoreContext): Promise<string[]> {
@@ -68,7 +69,7 @@ async function plansWithInstances({ pool, tables }: StoreContext): Promise<strin
 }
 
 async function resourceFrom({ sealer }: StoreContext, row: ResourceRow): Promise<StoredResource> {
-  const { instance_id: instanceId, binding_id: bindingId } = row
+  const { platform, instance_id: instanceId, binding_id: bindingId } = row
   const common = {
     instanceId,
     serviceId: row.service_id,
@@ -77,11 +78,11 @@ async function resourceFrom({ sealer }: StoreContext, row: ResourceRow): Promise
     status: row.status
   }
   if (bindingId === null) {
-    const state =
-      row.state === null ? undefined : await sealer.open(row.state, { column: 'instance.state', instanceId })
+    const purpose = { column: 'instance.state', platform, instanceId } as const
+    const state = row.state === null ? undefined : await sealer.open(row.state, purpose)
     return { ...common, ...(state === undefined ? {} : { state }) }
   }
-  const purpose = { column: 'binding.state', instanceId, bindingId } as const
+  const purpose = { column: 'binding.state', platform, instanceId, bindingId } as const
   const state = row.state === null ? undefined : await sealer.open(row.state, purpose)
   return {
     ...common,

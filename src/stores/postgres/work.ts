@@ -99,15 +99,20 @@ export async function saveState(
   await inTransaction(context.pool, async (sql) => {
     const operation = await lockFenced(context, sql, claim)
     if (operation === undefined) throw new StaleAttempt(claim.operationId)
+    const { platform } = claim
     const { instanceId } = operation
     const named = bindingId ?? operation.bindingId
     const { text, values } =
       named === undefined
-        ? updateRow(tables.instances, { instance_id: instanceId }, await instanceColumns(instanceId, { state }, sealer))
+        ? updateRow(
+            tables.instances,
+            { instance_id: instanceId },
+            await instanceColumns({ platform, instanceId }, { state }, sealer)
+          )
         : updateRow(
             tables.bindings,
             { instance_id: instanceId, binding_id: named },
-            await bindingColumns({ instanceId, bindingId: named }, { state }, sealer)
+            await bindingColumns({ platform, instanceId, bindingId: named }, { state }, sealer)
           )
     await sql.query(text, values)
   })

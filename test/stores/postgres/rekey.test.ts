@@ -43,7 +43,7 @@ async function fill({ pool, sealer }: SealedPlace, bindings: readonly string[]):
   const sealed = (name: 'reply' | 'state' | 'undelivered', of: (id: string) => object) =>
     Promise.all(
       bindings.map((bindingId) =>
-        sealer.seal({ ...of(bindingId) }, { column: `binding.${name}`, instanceId: 'i-1', bindingId })
+        sealer.seal({ ...of(bindingId) }, { column: `binding.${name}`, platform: 'cf', instanceId: 'i-1', bindingId })
       )
     )
   await pool.query(
@@ -108,7 +108,7 @@ test('rekey: what a broker writes meanwhile stays, also when it is under the old
   await fill(place(old), ['b-1', 'b-2'])
   const newer = await place(old).sealer.seal(
     { name: 'newer' },
-    { column: 'binding.state', instanceId: 'i-1', bindingId: 'b-1' }
+    { column: 'binding.state', platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' }
   )
   const broker = await meddler.connect()
   await broker.query('BEGIN')
@@ -169,7 +169,7 @@ test('rekey: what cannot be opened is told, and left as it is', async (t) => {
   await fill(place(old), ['b-1', 'b-2', 'b-3'])
   const lost = await new Sealer(parseEncryptionKeys(keyOf('lost'))).seal(
     { name: 'b-2' },
-    { column: 'binding.state', instanceId: 'i-1', bindingId: 'b-2' }
+    { column: 'binding.state', platform: 'cf', instanceId: 'i-1', bindingId: 'b-2' }
   )
   const set = (binding: string, state: string) =>
     pool.query('UPDATE osb.service_bindings SET state = $2 WHERE binding_id = $1', [binding, state])
@@ -241,7 +241,7 @@ test('sealed_kid: it reads what the sealer writes, whatever the ids are', async 
   const texts = await Promise.all(
     kids.flatMap((kid) => {
       const sealer = new Sealer(parseEncryptionKeys(keyOf(kid)))
-      return ids.map((instanceId) => sealer.seal({ a: 1 }, { column: 'instance.state', instanceId }))
+      return ids.map((instanceId) => sealer.seal({ a: 1 }, { column: 'instance.state', platform: 'cf', instanceId }))
     })
   )
   const read = async (text: string | null) =>

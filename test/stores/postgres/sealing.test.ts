@@ -3,12 +3,14 @@ import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
 import { inspect } from 'node:util'
 import { PostgresStore, parseEncryptionKeys, SealBroken, Sealer } from '../../../src/stores/postgres/index.ts'
+import { startOfBound } from '../../../src/stores/postgres/sealing.ts'
 import { claimed, started } from '../contract/opened.ts'
 import { bindStart, provisionStart } from '../records.ts'
+import { EarlierSealer } from './earlier-sealer.ts'
 import { freshStore } from './fresh-store.ts'
 
 const key = (kid: string) => `${kid}:${randomBytes(32).toString('base64')}`
-const purpose = { column: 'binding.reply', instanceId: 'i-1', bindingId: 'b-1' } as const
+const purpose = { column: 'binding.reply', platform: 'cf', instanceId: 'i-1', bindingId: 'b-1' } as const
 
 test('seal: what is sealed opens again, and shows nothing of itself', async () => {
   const sealer = new Sealer(parseEncryptionKeys(key('k1')))
@@ -19,14 +21,16 @@ test('seal: what is sealed opens again, and shows nothing of itself', async () =
   assert.notEqual(await sealer.seal(value, purpose), sealed)
 })
 
-test('open: another row or column gives SealBroken', async () => {
+test('open: another row, column or platform gives SealBroken', async () => {
   const sealer = new Sealer(parseEncryptionKeys(key('k1')))
   const sealed = await sealer.seal({ a: 1 }, purpose)
   const others = [
     { ...purpose, bindingId: 'b-2' },
     { ...purpose, instanceId: 'i-2' },
     { ...purpose, column: 'binding.state' } as const,
-    { column: 'instance.state', instanceId: 'i-1' } as const
+    { column: 'instance.state', platform: 'cf', instanceId: 'i-1' } as const,
+    { ...purpose, platform: 'k8s' },
+    { ...purpose, platform: '' }
   ]
   for (const other of others) await assert.rejects(sealer.open(sealed, other), SealBroken)
 })
@@ -62,6 +66,48 @@ test('open: after a rotation old texts open and new ones have the new key', asyn
     /encrypted with the key "2025", which BROKER_ENCRYPTION_KEYS does not have/
   )
   await assert.rejects(new Sealer(parseEncryptionKeys(key('2025'))).open(before, purpose), /is another one than before/)
+})
+
+test('open: texts of this version and of an earlier one open in both versions', async () => {
+  const keys = key('k1')
+  const [now, earlier] = [new Sealer(parseEncryptionKeys(keys)), new EarlierSealer(keys)]
+  assert.deepEqual(await earlier.open(await now.seal({ a: 1 }, purpose), purpose), { a: 1 })
+  const unbound = await earlier.seal({ a: 2 }, purpose)
+  assert.deepEqual(await now.open(unbound, purpose), { a: 2 })
+  assert.deepEqual(await now.open(unbound, { ...purpose, platform: 'k8s' }), { a: 2 }, 'it is bound to no platform')
+  for (const other of [{ ...purpose, bindingId: 'b-2' }, { ...purpose, column: 'binding.state' } as const]) {
+    await assert.rejects(now.open(unbound, other), SealBroken)
+  }
+})
+
+test('open: a platform that was taken out of the header, or put into it, gives SealBroken', async () => {
+  const keys = key('k1')
+  const [now, earlier] = [new Sealer(parseEncryptionKeys(keys)), new EarlierSealer(keys)]
+  const [bound, unbound] = [await now.seal({ a: 1 }, purpose), await earlier.seal({ a: 1 }, purpose)]
+  const swapped = (header: string, text: string) => [header.split('.')[0], ...text.split('.').slice(1)].join('.')
+  await assert.rejects(now.open(swapped(unbound, bound), purpose), SealBroken)
+  await assert.rejects(now.open(swapped(bound, unbound), purpose), SealBroken)
+})
+
+test('startOfBound: texts that are bound to a platform start with it, whatever the length of the kid, and no others', async () => {
+  for (let length = 1; length <= 64; length += 1) {
+    const kid = 'k'.repeat(length)
+    const keys = key(kid)
+    const start = startOfBound(kid)
+    const [now, earlier] = [new Sealer(parseEncryptionKeys(keys)), new EarlierSealer(keys)]
+    assert.ok((await now.seal({ a: 1 }, purpose)).startsWith(start), kid)
+    for (const instanceId of ['i-1', '"aud"', '","aud":"']) {
+      assert.ok(!(await earlier.seal({ a: 1 }, { ...purpose, instanceId })).startsWith(start), kid)
+    }
+    assert.ok(!(await now.seal({ a: 1 }, purpose)).startsWith(startOfBound(`${kid}k`)), kid)
+  }
+})
+
+test('seal: without a platform nothing is sealed', async () => {
+  const sealer = new Sealer(parseEncryptionKeys(key('k1')))
+  const { platform: _platform, ...incomplete } = purpose
+  // @ts-expect-error: a caller in JavaScript
+  await assert.rejects(sealer.seal({ a: 1 }, incomplete), /binding\.reply of binding "b-1" .* for no platform/)
 })
 
 test('parseEncryptionKeys: a bad entry gives an error that names it and not the key', () => {
