@@ -3,7 +3,7 @@ import { BoundedClient, type BoundedPoolConfig, ConnectionUrlError, codeOf, open
 import { observePool } from '../../telemetry/index.ts'
 import { AdminUrl, type Login } from './admin-url.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
-import { checkOut, connect } from './connecting.ts'
+import { checkOut, connect, limitAnswers, TooLong } from './connecting.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
@@ -158,7 +158,7 @@ export class AdminServer {
 
   /** Who one is with these credentials; proves that they work. */
   async logIn(signal: AbortSignal, login: Login): Promise<string> {
-    const client = await connect(signal, this.url.asLogin(login, TRIAL))
+    const client = await connect(signal, this.url.asLogin(login, { ...TRIAL, onAttempt: limitAnswers }))
     try {
       const query = this.#statements.on(client)
       const [row] = await unlessAborted(query<{ name: string }>('SELECT current_user AS name'), signal)
@@ -175,6 +175,7 @@ export class AdminServer {
   async saltOf(signal: AbortSignal, login: Omit<Login, 'password'>): Promise<string | undefined> {
     let salt: string | undefined
     const onAttempt = (connection: Connection) => {
+      limitAnswers(connection)
       connection.once('authenticationSASLContinue', ({ data }: { data: string }) => {
         salt = /(?:^|,)s=([^,]+)/.exec(data)?.[1]
         client.abort()
@@ -185,7 +186,8 @@ export class AdminServer {
       await unlessAborted(client.connect(), signal)
     } catch (error) {
       if (salt !== undefined) return salt
-      if (codeOf(error) === '28P01') return ''
+      // The salt of the broker is short
+      if (error instanceof TooLong || codeOf(error) === '28P01') return ''
       throw error
     } finally {
       await client.end()
