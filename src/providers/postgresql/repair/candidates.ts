@@ -26,11 +26,7 @@ const OBJECTS = `
                                          AND d.objid = c.oid AND d.deptype = 'a'))
     AND NOT EXISTS (SELECT FROM pg_foreign_table AS f
                     WHERE f.ftrelid = c.oid AND NOT has_server_privilege(tenant.oid, f.ftserver, 'USAGE'))
-    -- The rows of a materialized view were read with the rights of its owner.
-    AND NOT (c.relkind = 'm' AND EXISTS (
-      SELECT FROM pg_rewrite AS w JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-      WHERE w.ev_class = c.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid <> c.oid
-        AND has_table_privilege(tenant.oid, d.refobjid, 'SELECT') IS NOT TRUE))
+    AND NOT (c.relkind = 'm' AND EXISTS (SELECT FROM privileged_rows WHERE privileged_rows.oid = c.oid))
     -- Triggers call their functions without a check of rights, and other parts without a check of the schema.
     AND NOT EXISTS (
       SELECT FROM pg_depend AS part
@@ -53,38 +49,104 @@ const OBJECTS = `
 const ALONE = `NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = o.class AND d.objid = o.oid
                            AND d.deptype IN ('e', 'i', 'P', 'S'))`
 
-/** Whether all objects that depend on the object `o`, and are not dropped with it, belong to the owner. */
-const UNUSED_BY_OTHERS = `NOT EXISTS (
-  SELECT FROM pg_depend AS d
+/**
+ * Materialized views whose rows the tenant could not have read. PostgreSQL does not record dependencies on system catalogs and
+ * built-in functions, so the rule of each view that is read has to tell them.
+ */
+const PRIVILEGED_ROWS = `
+  WITH RECURSIVE reads (oid, relation) AS (
+    SELECT c.oid, c.oid FROM pg_class AS c JOIN theirs ON theirs.oid = c.relnamespace, tenant
+    WHERE c.relkind = 'm' AND c.relowner <> tenant.oid
+    UNION
+    SELECT reads.oid, match[1]::oid FROM reads JOIN pg_rewrite AS w ON w.ev_class = reads.relation,
+      regexp_matches(w.ev_action::text, ':relid ([0-9]+)', 'g') AS match
+  )
+  SELECT reads.oid FROM reads JOIN pg_class AS c ON c.oid = reads.relation
+  WHERE c.relnamespace NOT IN (SELECT oid FROM theirs)
+  UNION
+  SELECT reads.oid FROM reads JOIN pg_rewrite AS w ON w.ev_class = reads.relation,
+    regexp_matches(w.ev_action::text, ':[a-z]*(?:funcid|fnoid) ([0-9]+)', 'g') AS match
+  JOIN pg_proc AS p ON p.oid = match[1]::oid, tenant
+  WHERE p.prosecdef AND p.proowner <> tenant.oid OR NOT has_function_privilege(tenant.oid, p.oid, 'EXECUTE')`
+
+/**
+ * The holder of each object that depends on the object `o` and is not dropped with it, as `class` and `oid`: the relation of
+ * a trigger, a default, a constraint, an index or a rule. Null for a kind that has no holder. Without parts of `o` itself.
+ */
+const HOLDERS = `
+  SELECT holder.class, holder.oid
+  FROM pg_depend AS d
+  LEFT JOIN pg_constraint AS k ON d.classid = 'pg_constraint'::regclass AND k.oid = d.objid
   LEFT JOIN pg_class AS r ON r.oid = CASE d.classid
     WHEN 'pg_class'::regclass THEN coalesce((SELECT indrelid FROM pg_index WHERE indexrelid = d.objid), d.objid)
     WHEN 'pg_attrdef'::regclass THEN (SELECT adrelid FROM pg_attrdef WHERE oid = d.objid)
-    WHEN 'pg_constraint'::regclass THEN (SELECT conrelid FROM pg_constraint WHERE oid = d.objid)
     WHEN 'pg_rewrite'::regclass THEN (SELECT ev_class FROM pg_rewrite WHERE oid = d.objid)
     WHEN 'pg_trigger'::regclass THEN (SELECT tgrelid FROM pg_trigger WHERE oid = d.objid)
     WHEN 'pg_policy'::regclass THEN (SELECT polrelid FROM pg_policy WHERE oid = d.objid)
+    ELSE k.conrelid
   END
+  CROSS JOIN LATERAL (
+    SELECT CASE
+      WHEN r.relkind = 'c' OR k.contypid <> 0 THEN 'pg_type'::regclass
+      WHEN r.oid IS NOT NULL THEN 'pg_class'::regclass
+      WHEN d.classid IN ('pg_proc'::regclass, 'pg_type'::regclass) THEN d.classid::regclass
+    END AS class,
+    CASE WHEN r.relkind = 'c' THEN r.reltype WHEN k.contypid <> 0 THEN k.contypid
+         WHEN r.oid IS NOT NULL THEN r.oid ELSE d.objid END AS oid
+  ) AS holder
   WHERE d.refclassid = o.class AND d.refobjid = o.oid AND d.deptype = 'n'
-    AND NOT coalesce(
-      r.relowner = tenant.oid OR (o.class = 'pg_class'::regclass AND r.oid = o.oid),
-      CASE d.classid
-        WHEN 'pg_proc'::regclass THEN (SELECT proowner = tenant.oid FROM pg_proc WHERE oid = d.objid)
-        WHEN 'pg_type'::regclass THEN (SELECT typowner = tenant.oid FROM pg_type WHERE oid = d.objid)
-        WHEN 'pg_constraint'::regclass
-          THEN (SELECT t.typowner = tenant.oid FROM pg_constraint AS c JOIN pg_type AS t ON t.oid = c.contypid
-                WHERE c.oid = d.objid)
-      END, false))`
+    AND (holder.class IS NULL OR (holder.class, holder.oid) <> (o.class, o.oid))`
+
+/** Whether the holder `h` belongs to the owner. */
+const HELD_BY_TENANT = `coalesce(CASE h.class
+  WHEN 'pg_class'::regclass THEN (SELECT relowner = tenant.oid FROM pg_class WHERE oid = h.oid)
+  WHEN 'pg_proc'::regclass THEN (SELECT proowner = tenant.oid FROM pg_proc WHERE oid = h.oid)
+  WHEN 'pg_type'::regclass THEN (SELECT typowner = tenant.oid FROM pg_type WHERE oid = h.oid)
+END, false)`
+
+/** @param owner The owner's role, as an SQL expression. */
+function common(owner: string): string {
+  return `
+    tenant AS (SELECT oid FROM pg_roles WHERE rolname = ${owner}),
+    theirs AS (SELECT n.oid FROM pg_namespace AS n, tenant WHERE n.nspowner = tenant.oid OR n.nspname = 'public'),
+    privileged_rows AS (${PRIVILEGED_ROWS}),
+    objects AS (${OBJECTS})`
+}
 
 /**
- * A query for candidates, as `class`, `oid`, `kind` and `possessor`.
+ * A query for the objects that can be handed over, one after another: `class`, `oid`, `kind` and `possessor`.
  * @param owner The owner's role, as an SQL expression.
- * @param condition Further condition on the object `o`; `tenant.oid` is the owner.
  */
-export function candidates(owner: string, condition: string): string {
+export function candidates(owner: string): string {
   return `
-    WITH tenant AS (SELECT oid FROM pg_roles WHERE rolname = ${owner}),
-    theirs AS (SELECT n.oid FROM pg_namespace AS n, tenant WHERE n.nspowner = tenant.oid OR n.nspname = 'public'),
-    objects AS (${OBJECTS})
-    SELECT o.class, o.oid, o.kind, o.possessor FROM objects AS o, tenant
-    WHERE ${condition} AND ${ALONE} AND (o.kind = 'SCHEMA' OR ${UNUSED_BY_OTHERS})`
+    WITH RECURSIVE ${common(owner)},
+    chosen AS MATERIALIZED (
+      SELECT o.* FROM objects AS o, tenant WHERE o.possessor <> tenant.oid AND ${ALONE}
+    ),
+    held AS MATERIALIZED (
+      SELECT o.class, o.oid, h.class AS holder_class, h.oid AS holder
+      FROM chosen AS o, tenant, LATERAL (${HOLDERS}) AS h
+      WHERE o.kind <> 'SCHEMA' AND NOT ${HELD_BY_TENANT}
+    ),
+    blocked (class, oid) AS (
+      SELECT held.class, held.oid FROM held
+      WHERE NOT EXISTS (SELECT FROM chosen AS c WHERE c.class = held.holder_class AND c.oid = held.holder)
+      UNION
+      SELECT held.class, held.oid FROM held JOIN blocked ON held.holder_class = blocked.class AND held.holder = blocked.oid
+    )
+    SELECT c.class, c.oid, c.kind, c.possessor FROM chosen AS c
+    WHERE NOT EXISTS (SELECT FROM blocked WHERE blocked.class = c.class AND blocked.oid = c.oid)`
+}
+
+/**
+ * A query for one object if it can be handed over now, as all objects that depend on it belong to the owner: `class`, `oid` and
+ * `kind`.
+ * @param condition on the object `o`; `tenant.oid` is the owner.
+ */
+export function candidate(owner: string, condition: string): string {
+  return `
+    WITH ${common(owner)}
+    SELECT o.class, o.oid, o.kind FROM objects AS o, tenant
+    WHERE ${condition} AND ${ALONE} AND (
+      o.kind = 'SCHEMA' OR NOT EXISTS (SELECT FROM (${HOLDERS}) AS h WHERE NOT ${HELD_BY_TENANT}))`
 }

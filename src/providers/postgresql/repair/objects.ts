@@ -6,7 +6,7 @@ import { loginsWithObjects, reassign } from '../ownership.ts'
 import { quoteLiteral } from '../quoting.ts'
 import type { Session } from '../session.ts'
 import { inDatabase } from '../tenant.ts'
-import { candidates } from './candidates.ts'
+import { candidate, candidates } from './candidates.ts'
 import type { Drift } from './drift.ts'
 
 /** A tenant decides how many objects the catalog has and which are locked; operations on the instance wait for the repair. */
@@ -64,8 +64,9 @@ async function foreignObjects(tenant: Session, names: InstanceNames): Promise<Fo
   try {
     return await tenant.query<ForeignObject>(
       `SELECT o.class::oid::text AS class, o.oid::text AS oid, o.kind, r.rolname::text AS possessor,
-              left((pg_identify_object(o.class, o.oid, 0)).identity, ${NAME_CHARACTERS}) AS name
-       FROM (${candidates('$1', 'o.possessor <> tenant.oid')}) AS o
+              left(CASE o.kind WHEN 'ROUTINE' THEN o.oid::regprocedure::text
+                   ELSE (pg_identify_object(o.class, o.oid, 0)).identity END, ${NAME_CHARACTERS}) AS name
+       FROM (${candidates('$1')}) AS o
        JOIN pg_roles AS r ON r.oid = o.possessor
        -- What a login has made is handed over as a whole.
        WHERE NOT starts_with(r.rolname, $2)
@@ -81,26 +82,44 @@ async function foreignObjects(tenant: Session, names: InstanceNames): Promise<Fo
 /** How long the objects of one repair may take. The rest is left to the next repair. */
 const HAND_OVER_MS = 10_000
 
-/** Hands the objects over, each in a transaction of its own, and returns the error of each that failed. */
+/**
+ * Hands the objects over, each in a transaction of its own and after the objects that depend on it, because a tenant must not
+ * change a function that an object of another role calls. Returns the error of each object that failed.
+ */
 async function handOver(
   tenant: Session,
   { owner }: InstanceNames,
   objects: readonly ForeignObject[]
 ): Promise<Map<ForeignObject, unknown>> {
-  const failures = new Map<ForeignObject, unknown>()
   const end = performance.now() + HAND_OVER_MS
-  for (const object of objects) {
-    try {
-      if (performance.now() > end) throw Object.assign(new Error('The repair ran out of time.'), { code: '57014' })
-      await tenant.query(handOverStatement(object, owner))
-    } catch (error) {
-      tenant.work.signal.throwIfAborted()
-      failures.set(object, error)
+  const failures = new Map<ForeignObject, unknown>()
+  // Objects that depend on others usually are younger. The schema comes first.
+  let waiting = objects.toSorted((a, b) => rankOf(b) - rankOf(a))
+  for (let before = waiting.length + 1; waiting.length < before; ) {
+    before = waiting.length
+    const held: ForeignObject[] = []
+    for (const object of waiting) {
+      try {
+        if (performance.now() > end) throw Object.assign(new Error('The repair ran out of time.'), { code: '57014' })
+        await tenant.query(handOverStatement(object, owner))
+        failures.delete(object)
+      } catch (error) {
+        tenant.work.signal.throwIfAborted()
+        failures.set(object, error)
+        if (codeOf(error) === HELD) held.push(object)
+      }
     }
+    waiting = held
   }
   return failures
 }
 
+function rankOf({ kind, oid }: ForeignObject): number {
+  return kind === 'SCHEMA' ? Number.POSITIVE_INFINITY : Number(oid)
+}
+
+/** SQLSTATE of an object on which an object of another role depends. */
+export const HELD = 'OSB02'
 /** SQLSTATE of an object that changed while the repair handed it over. */
 export const CHANGED = 'OSB01'
 
@@ -116,11 +135,11 @@ function handOverStatement({ class: catalog, oid }: ForeignObject, owner: string
     DECLARE
       object record;
     BEGIN
-      SELECT * INTO object FROM (${candidates(role, `${same} AND o.possessor <> tenant.oid`)}) AS o;
-      IF NOT FOUND THEN RETURN; END IF;
+      SELECT * INTO object FROM (${candidate(role, `${same} AND o.possessor <> tenant.oid`)}) AS o;
+      IF NOT FOUND THEN RAISE EXCEPTION 'Another object depends on it.' USING ERRCODE = '${HELD}'; END IF;
       EXECUTE format('ALTER %s %s OWNER TO %I', object.kind,
                      (pg_identify_object(object.class, object.oid, 0)).identity, ${role});
-      PERFORM FROM (${candidates(role, `${same} AND o.possessor = tenant.oid`)}) AS o;
+      PERFORM FROM (${candidate(role, `${same} AND o.possessor = tenant.oid`)}) AS o;
       IF NOT FOUND THEN RAISE EXCEPTION 'The object has changed.' USING ERRCODE = '${CHANGED}'; END IF;
     END`)}`
 }

@@ -8,7 +8,7 @@ import type { Servers } from '../servers.ts'
 import { databaseDrift } from './database.ts'
 import type { Drift } from './drift.ts'
 import { loginDrift } from './login.ts'
-import { CHANGED, objectsDrift } from './objects.ts'
+import { CHANGED, HELD, objectsDrift } from './objects.ts'
 import { rolesDrift } from './roles.ts'
 
 /**
@@ -36,7 +36,7 @@ export async function repairInstance(servers: Servers, task: RepairTask): Promis
   }
 }
 
-/** How often to compare and heal. Some objects can be handed over only after those that depend on them. */
+/** How often to compare and heal, because a comparison reports a limited number of objects and settings. */
 const ROUNDS = 3
 /** How long to go on healing. Operations on the instance wait for the repair, which repeats every hour. */
 const HEALING_MS = 20_000
@@ -87,7 +87,8 @@ const REASONS = new Map([
   ['42501', 'the broker lacks the right to heal it'],
   ['55P03', 'it is locked'],
   ['57014', 'the repair ran out of time'],
-  [CHANGED, 'it changed at the same time']
+  [CHANGED, 'it changed at the same time'],
+  [HELD, 'an object of another role depends on it']
 ])
 
 const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
