@@ -173,6 +173,8 @@ test('repair: what a superuser restored for the tenant is handed over with all t
   const { rows } = await superuser.query(
     `SELECT relname AS name FROM pg_class WHERE relnamespace = 'public'::regnamespace AND relowner <> $1::regrole
      UNION ALL SELECT typname FROM pg_type WHERE typnamespace = 'public'::regnamespace AND typowner <> $1::regrole
+       -- Before PostgreSQL 17, the multirange type does not go with its range type.
+       AND typname NOT LIKE '%span_multirange'
      UNION ALL SELECT proname FROM pg_proc WHERE pronamespace = 'public'::regnamespace AND proowner <> $1::regrole
        AND proname NOT IN ('span', 'span_multirange', 'multirange', 'spanmultirange')`,
     [owner]
@@ -215,17 +217,17 @@ test('repair: thousands of tables of a login do not fill the lock table of the s
   await server.start()
   const { instance, tenant, owner } = await scene(t, 'superuser', server.adminUrl)
   await tenant.query('SET ROLE NONE')
-  await makeTables(tenant, 1500)
+  await makeTables(tenant, 1000)
   const findings = await instance.repair()
   assert.deepEqual(
     findings.map(({ finding, healed }) => [finding.replace(/ osb_.*/, ''), healed]),
     [['has objects of', true]]
   )
-  assert.equal(await scalar(tenant, `SELECT count(*)::int FROM pg_tables WHERE tableowner = '${owner}'`), 1500)
+  assert.equal(await scalar(tenant, `SELECT count(*)::int FROM pg_tables WHERE tableowner = '${owner}'`), 1000)
   // The same at a bind
-  await makeTables(tenant, 1500, 'more')
+  await makeTables(tenant, 1000, 'more')
   await instance.bind('next')
-  assert.equal(await scalar(tenant, `SELECT count(*)::int FROM pg_tables WHERE tableowner = '${owner}'`), 3000)
+  assert.equal(await scalar(tenant, `SELECT count(*)::int FROM pg_tables WHERE tableowner = '${owner}'`), 2000)
 })
 
 async function makeTables(client: Client, count: number, name = 'many'): Promise<void> {

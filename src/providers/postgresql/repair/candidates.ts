@@ -47,7 +47,9 @@ const OBJECTS = `
 
 /** Whether the object `o` is neither a member of an extension nor a part of another object. */
 const ALONE = `NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = o.class AND d.objid = o.oid
-                           AND d.deptype IN ('e', 'i', 'P', 'S'))`
+                           AND d.deptype IN ('e', 'i', 'P', 'S')
+                           -- A partitioned table depends on its own columns.
+                           AND (d.refclassid, d.refobjid) <> (d.classid, d.objid))`
 
 /**
  * Materialized views whose rows the tenant could not have read. PostgreSQL does not record dependencies on system catalogs and
@@ -95,7 +97,14 @@ const HOLDERS = `
          WHEN r.oid IS NOT NULL THEN r.oid ELSE d.objid END AS oid
   ) AS holder
   WHERE d.refclassid = o.class AND d.refobjid = o.oid AND d.deptype = 'n'
-    AND (holder.class IS NULL OR (holder.class, holder.oid) <> (o.class, o.oid))`
+    AND (holder.class IS NULL OR (holder.class, holder.oid) <> (o.class, o.oid))
+    -- The functions of a range type and of its multirange type are parts of it.
+    AND NOT (d.classid = 'pg_proc'::regclass AND EXISTS (
+      SELECT FROM pg_depend AS i
+      WHERE i.classid = d.classid AND i.objid = d.objid AND i.deptype = 'i' AND i.refclassid = 'pg_type'::regclass
+        AND (i.refobjid = o.oid OR EXISTS (
+          SELECT FROM pg_depend AS m WHERE m.classid = i.refclassid AND m.objid = i.refobjid AND m.deptype = 'i'
+            AND m.refclassid = o.class AND m.refobjid = o.oid))))`
 
 /** Whether the holder `h` belongs to the owner. */
 const HELD_BY_TENANT = `coalesce(CASE h.class
