@@ -98,6 +98,40 @@ test('deprovision: rows behind FORCE ROW LEVEL SECURITY are in the dump, or the 
   }
 })
 
+test('deprovision: a prepared transaction that locks a table does not keep the dump from being taken', async (t) => {
+  const found = await scene(t, 'superuser')
+  if (found === undefined) return
+  const { instance, tenant, sql, folder } = found
+  await tenant.query('CREATE TABLE kept AS SELECT 1 AS id')
+  await tenant.query('BEGIN')
+  await tenant.query('LOCK TABLE kept; INSERT INTO kept VALUES (2)')
+  await tenant.query(`PREPARE TRANSACTION 'locks'`)
+  await instance.deprovision()
+  assert.deepEqual(await leftovers(sql, instance.token), [])
+  assert.equal(readdirSync(folder).length, 1)
+  const { owner } = await restore(t, found)
+  assert.equal(await scalar(owner, 'SELECT count(*)::int FROM kept'), 1)
+})
+
+test('deprovision: a database with more tables than a dump may lock is kept, and the server goes on to work', async (t) => {
+  const found = await scene(t, 'superuser')
+  if (found === undefined) return
+  const { instance, tenant, sql, folder } = found
+  // Half of 16 * (100 + 4)
+  await tenant.query(`DO $$ BEGIN
+    FOR i IN 1..840 LOOP EXECUTE format('CREATE TABLE t%s ()', i); IF i % 50 = 0 THEN COMMIT; END IF; END LOOP;
+  END $$`)
+  const told: object[] = []
+  const note = (fields: object) => void told.push(fields)
+  await assert.rejects(instance.deprovision({ log: { debug() {}, info() {}, warn: note, error: note } }), {
+    status: 500,
+    message: 'The backup before the removal failed, and the database is kept.'
+  })
+  assert.match(JSON.stringify(told), /has 840 tables.*room for 1664 locks\. Increase max_locks_per_transaction/)
+  assert.deepEqual(readdirSync(folder), [])
+  assert.ok((await leftovers(sql, instance.token)).includes(instance.database))
+})
+
 /** An instance on a server of which there is a pg_dump of the same major version, with a session of its tenant. */
 async function scene(t: TestContext, admin: AdminKind) {
   const server = await majorServer()

@@ -51,7 +51,14 @@ async function start(): Promise<MajorServer | undefined> {
   const initdb = ['-D', data, '-U', 'postgres', '--pwfile', passwordFile, '-A', 'scram-sha-256', '-E', 'UTF8']
   execFileSync(join(bin, 'initdb'), [...initdb, '--locale=C', '--no-sync'], options)
   const port = await chooseFreePort()
-  const settings = { port, listen_addresses: '127.0.0.1', unix_socket_directories: '', fsync: 'off' }
+  const settings = {
+    port,
+    listen_addresses: '127.0.0.1',
+    unix_socket_directories: '',
+    fsync: 'off',
+    max_prepared_transactions: 4,
+    max_locks_per_transaction: 16
+  }
   const set = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
   server = spawn(join(bin, 'postgres'), ['-D', data, ...set], { ...options, stdio: 'ignore' })
   server.unref()
