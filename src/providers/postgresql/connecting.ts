@@ -49,14 +49,9 @@ export async function connect(signal: AbortSignal, settings: BoundedPoolConfig):
 /** Enough for a login and one short answer. */
 const MAX_ANSWER_BYTES = 256 * 1024
 
-/** The server sent more than {@link limitAnswers} allows. */
-export class TooLong extends Error {
-  override readonly name = 'TooLong'
-}
-
 /**
- * Ends the connection of a tenant's login that receives too much, because the tenant decides how long the salt of its password
- * and the settings of its session are, and the server sends both at a login.
+ * Ends the connection of a tenant's login that receives too much, because the server sends settings such as `search_path` at a
+ * login, and a tenant can make its own many megabytes long.
  */
 export function limitAnswers(connection: Connection): void {
   let watched = false
@@ -66,7 +61,7 @@ export function limitAnswers(connection: Connection): void {
     let received = 0
     connection.stream.on('data', (chunk: Buffer) => {
       received += chunk.length
-      if (received > MAX_ANSWER_BYTES) connection.stream.destroy(new TooLong('The server sent too much at a login.'))
+      if (received > MAX_ANSWER_BYTES) connection.stream.destroy(new Error('The server sent too much at a login.'))
     })
   }
   // After the negotiation of TLS, which replaces the stream

@@ -3,7 +3,7 @@ import { BoundedClient, type BoundedPoolConfig, ConnectionUrlError, codeOf, open
 import { observePool } from '../../telemetry/index.ts'
 import { AdminUrl, type Login } from './admin-url.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
-import { checkOut, connect, limitAnswers, TooLong } from './connecting.ts'
+import { checkOut, connect, limitAnswers } from './connecting.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
@@ -175,7 +175,6 @@ export class AdminServer {
   async saltOf(signal: AbortSignal, login: Omit<Login, 'password'>): Promise<string | undefined> {
     let salt: string | undefined
     const onAttempt = (connection: Connection) => {
-      limitAnswers(connection)
       connection.once('authenticationSASLContinue', ({ data }: { data: string }) => {
         salt = /(?:^|,)s=([^,]+)/.exec(data)?.[1]
         client.abort()
@@ -188,7 +187,7 @@ export class AdminServer {
       if (salt !== undefined) return salt
       // A tenant can set a verifier so long that PostgreSQL before 18 cannot read it at a login (XX000)
       const code = codeOf(error) ?? ''
-      if (error instanceof TooLong || code === '28P01' || code === 'XX000') return ''
+      if (code === '28P01' || code === 'XX000') return ''
       throw error
     } finally {
       await client.end()

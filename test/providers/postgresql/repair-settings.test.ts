@@ -140,6 +140,26 @@ for (const admin of adminKinds) {
   })
 }
 
+test('bind: the trial login of a repeated bind does not read the settings that the tenant has made', async (t) => {
+  const { provider, received } = await counted(t, 'superuser')
+  const instance = await instanceOf(t, provider)
+  const tenant = await connect(t, await instance.uri('b'))
+  await tenant.query('SET ROLE NONE')
+  for (const name of ['application_name', 'search_path']) {
+    await tenant.query(`ALTER ROLE CURRENT_USER SET ${name} = '${'x'.repeat(MANY_BYTES)}'`)
+  }
+  const bytes = await received(async () => {
+    // Which settings the server sends depends on its version
+    await instance
+      .bind('b')
+      .catch((error: unknown) => assert.match(String(error), /The server sent too much at a login/))
+  })
+  // What the sockets had in their buffers when the broker closed the connection counts, too
+  assert.ok(bytes < MANY_BYTES / 2, `the server sent ${bytes} bytes`)
+  await instance.repair()
+  await instance.bind('b')
+})
+
 function loginOf({ token, states }: Instance, bindingId: string): string {
   return `osb_b_${token}_${states.get(bindingId)?.suffix}`
 }
