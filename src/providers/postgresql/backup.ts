@@ -3,9 +3,11 @@ import { once } from 'node:events'
 import { rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { Rejected, type Task } from '../../core/provider.ts'
+import { lockShortage } from './dump-locks.ts'
 import { codeOf } from './faults.ts'
 import type { Place } from './instances.ts'
 import { quoteIdentifier } from './quoting.ts'
+import { rollBackPrepared } from './removal.ts'
 import { disableLogin, loginsOf } from './roles.ts'
 import type { AdminServer } from './server.ts'
 
@@ -14,7 +16,7 @@ const SAID_CHARACTERS = 4_000
 /** So much of an instance's id is in the name of its dump. */
 const ID_CHARACTERS = 120
 
-/** Timeout of a lock, because a prepared transaction of the tenant can hold one forever. */
+/** Timeout of a lock, because a session of a database administrator can hold one forever. */
 const LOCK_MS = 60_000
 /** How long a program may take to end after an abort, before it is killed. */
 const END_MS = 5_000
@@ -37,12 +39,17 @@ export async function backUp({ server, maintenance, names }: Place, backup: Back
   if (row?.whole !== true) return
   await task.progress('Backing up the database.')
   for (const login of await loginsOf(maintenance, names)) await disableLogin(maintenance, names, login)
+  // A prepared transaction can lock a table that the dump has to read, and nobody is left who could commit it.
+  await rollBackPrepared({ server, maintenance, names })
   await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} ALLOW_CONNECTIONS true`)
   const settings = { ...connectionSettings(server, database), OSB_INSTANCE_ID: task.instanceId }
+  const tooLarge = await lockShortage({ server, maintenance, names })
   const { code, said } =
-    'command' in backup
-      ? await run([backup.command], settings, task.signal)
-      : await dumpInto(backup.directory, settings, task.signal)
+    tooLarge !== undefined
+      ? { code: -1, said: tooLarge }
+      : 'command' in backup
+        ? await run([backup.command], settings, task.signal)
+        : await dumpInto(backup.directory, settings, task.signal)
   if (code === 0) return
   task.log.error({ code, said: said.replaceAll(settings.PGPASSWORD || '\0', '(password)') }, 'The backup failed.')
   await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} ALLOW_CONNECTIONS false`)

@@ -1,4 +1,4 @@
-import type { Pool, PoolClient } from 'pg'
+import type { Connection, Pool, PoolClient } from 'pg'
 import { BoundedClient, type BoundedPoolConfig } from '../../postgres/index.ts'
 import { unlessAborted } from './session.ts'
 
@@ -44,4 +44,27 @@ export async function connect(signal: AbortSignal, settings: BoundedPoolConfig):
     connecting.then(() => client.end()).catch(() => undefined)
     throw error
   }
+}
+
+/** Enough for a login and one short answer. */
+const MAX_ANSWER_BYTES = 256 * 1024
+
+/**
+ * Ends the connection of a tenant's login that receives too much, because the server sends settings such as `search_path` at a
+ * login, and a tenant can make its own many megabytes long.
+ */
+export function limitAnswers(connection: Connection): void {
+  let watched = false
+  const watch = () => {
+    if (watched) return
+    watched = true
+    let received = 0
+    connection.stream.on('data', (chunk: Buffer) => {
+      received += chunk.length
+      if (received > MAX_ANSWER_BYTES) connection.stream.destroy(new Error('The server sent too much at a login.'))
+    })
+  }
+  // After the negotiation of TLS, which replaces the stream
+  connection.once('authenticationSASL', watch)
+  connection.once('authenticationOk', watch)
 }

@@ -1,29 +1,67 @@
 import { codeOf } from './faults.ts'
 import type { InstanceNames } from './names.ts'
-import { quoteIdentifier } from './quoting.ts'
+import { quoteIdentifier, quoteLiteral } from './quoting.ts'
 import type { Session } from './session.ts'
 
 /** Logins that own something in the database themselves. Their default privileges count as owned, and stay. */
 export async function loginsWithObjects(maintenance: Session, names: InstanceNames): Promise<string[]> {
+  // EXISTS stops at the first object, because a login can own a million.
   const rows = await maintenance.query<{ rolname: string }>(
-    `SELECT DISTINCT r.rolname::text FROM pg_shdepend s
-     JOIN pg_database d ON d.oid = s.dbid JOIN pg_roles r ON r.oid = s.refobjid
-     WHERE d.datname = $1 AND starts_with(r.rolname, $2) AND s.deptype = 'o'
-       AND s.refclassid = 'pg_authid'::regclass AND s.classid <> 'pg_default_acl'::regclass`,
+    `SELECT r.rolname::text FROM pg_roles r
+     WHERE starts_with(r.rolname, $2) AND EXISTS (
+       SELECT FROM pg_shdepend s
+       WHERE s.dbid = (SELECT oid FROM pg_database WHERE datname = $1) AND s.refobjid = r.oid AND s.deptype = 'o'
+         AND s.refclassid = 'pg_authid'::regclass AND s.classid <> 'pg_default_acl'::regclass)
+     ORDER BY r.rolname`,
     [names.database, names.loginPrefix]
   )
   return rows.map((row) => row.rolname)
 }
 
-/** Gives the owner what bindings made as themselves; else the next binding could not change it. */
+/** Gives the owner what bindings have created as themselves. Otherwise other bindings could not change it. */
 export async function heal(tenant: Session, names: InstanceNames, strays: string[]): Promise<void> {
-  if (strays.length === 0) return
-  const from = strays.map(quoteIdentifier).join(', ')
   try {
-    await tenant.query(`REASSIGN OWNED BY ${from} TO ${quoteIdentifier(names.owner)}`)
+    for (const login of strays) await reassign(tenant, login, names)
   } catch (error) {
-    // Another binding's open transaction is no reason to refuse this one; the next bind or unbind heals
+    // Another binding's open transaction is no reason to fail this one, because the next bind or unbind repeats this.
     if (codeOf(error) !== '55P03') throw error
     tenant.work.log.warn({ logins: strays }, 'Objects that are locked stay with the bindings that made them.')
   }
+}
+
+/** Relations in a transaction. Each takes a lock for itself, its indexes and its TOAST table. */
+const BATCH = 100
+
+/**
+ * Gives the owner everything in the database that a role owns. REASSIGN OWNED locks each relation until it is done, and many
+ * thousands of relations would fill the lock table of the server, so they change their owner in batches before it. As a
+ * relation is altered by name, which a tenant can give to another, a batch is rolled back if a relation keeps its owner.
+ */
+export async function reassign(tenant: Session, role: string, { owner }: Pick<InstanceNames, 'owner'>): Promise<void> {
+  await tenant.query(
+    `DO ${quoteLiteral(`
+    DECLARE
+      relation oid;
+      moved int;
+    BEGIN
+      LOOP
+        moved := 0;
+        FOR relation IN
+          SELECT c.oid FROM pg_class AS c
+          WHERE c.relowner = ${quoteLiteral(quoteIdentifier(role))}::regrole AND c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND c.relpersistence <> 't'
+            AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
+                            AND c.relkind = 'S' AND d.deptype IN ('a', 'i'))
+          LIMIT ${BATCH}
+        LOOP
+          EXECUTE format('ALTER TABLE %s OWNER TO %I', relation::regclass, ${quoteLiteral(owner)});
+          PERFORM FROM pg_class WHERE oid = relation AND relowner = ${quoteLiteral(quoteIdentifier(owner))}::regrole;
+          IF NOT FOUND THEN RAISE EXCEPTION 'The relation has changed.' USING ERRCODE = '55P03'; END IF;
+          moved := moved + 1;
+        END LOOP;
+        COMMIT;
+        EXIT WHEN moved < ${BATCH};
+      END LOOP;
+    END`)}`
+  )
+  await tenant.query(`REASSIGN OWNED BY ${quoteIdentifier(role)} TO ${quoteIdentifier(owner)}`)
 }

@@ -30,7 +30,7 @@ const OURS = `(datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
                OR EXISTS (SELECT FROM pg_roles WHERE rolname = $2))`
 
 /** A prepared transaction outlives its session and keeps the database from being dropped. */
-async function rollBackPrepared({ server, maintenance, names }: Place): Promise<void> {
+export async function rollBackPrepared({ server, maintenance, names }: Place): Promise<void> {
   const owners = await maintenance.query<{ owner: string }>(
     'SELECT DISTINCT owner::text FROM pg_prepared_xacts WHERE database = $1 AND owner IS NOT NULL',
     [names.database]

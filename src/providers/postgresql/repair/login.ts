@@ -9,7 +9,8 @@ import { giveOwner, giveReader } from '../rights.ts'
 import { isSameVerifier, saltOf } from '../scram.ts'
 import { isLocked } from '../storage/lock.ts'
 import type { Drift } from './drift.ts'
-import { ATTRIBUTES_OF_R } from './roles.ts'
+import { ATTRIBUTES_OF_R, MAX_MEMBERSHIPS } from './roles.ts'
+import { settingsDrift } from './settings.ts'
 
 interface LoginRow extends Record<string, unknown> {
   login: boolean
@@ -17,20 +18,22 @@ interface LoginRow extends Record<string, unknown> {
   until: Date | number | null
   attributes: string[]
   groups: string[]
-  settings: string[]
-  elsewhere: string[]
+  /** Whether the setting of the broker is in force in the database. */
+  begins: boolean
 }
 
-/** A tenant may set these for its own login; they are the plan's to set. */
-const PLAN_SETTINGS = ['statement_timeout', 'idle_in_transaction_session_timeout', 'work_mem']
+/** Longer than a verifier of the broker. Before PostgreSQL 18, a tenant can set one of many megabytes. */
+const VERIFIER_CHARACTERS = 256
 
-/** How a binding's login differs from what its bind has made. */
+/** How a login differs from what its bind has created. */
 export async function loginDrift(place: Place, binding: BindingState, plan: PlanOptions): Promise<Drift[]> {
   const { server, maintenance, names } = place
   const login = loginName(binding)
   const resource = resourceName('role', login, server.name)
   const quoted = quoteIdentifier(login)
-  const row = await readLogin(place, login)
+  const own = binding.role === 'owner' ? 'role' : 'default_transaction_read_only'
+  const setting = `${own}=${binding.role === 'owner' ? names.owner : 'on'}`
+  const row = await readLogin(place, login, setting)
   const remake = () => createLogin(place, binding, { plan })
   if (row === undefined) return [{ resource, finding: 'is not there', heal: remake }]
   // A limit of 0 marks one that is being removed: to give it back would undo half of an unbind
@@ -59,16 +62,8 @@ export async function loginDrift(place: Place, binding: BindingState, plan: Plan
     if (group === TENANTS || group === right || locked) continue
     change(`has become a member of ${group}`, `REVOKE ${quoteIdentifier(group)} FROM ${quoted}`)
   }
-  const setting = binding.role === 'owner' ? `role=${names.owner}` : 'default_transaction_read_only=on'
-  if (!locked && !row.settings.includes(setting)) {
-    add(`does not begin its sessions with ${setting}`, () => give(place, login))
-  }
-  const inDatabase = `IN DATABASE ${quoteIdentifier(names.database)}`
-  for (const name of PLAN_SETTINGS) {
-    const has = (settings: string[]) => settings.some((entry) => entry.startsWith(`${name}=`))
-    if (has(row.settings)) change(`has its own ${name}`, `ALTER ROLE ${quoted} ${inDatabase} RESET ${name}`)
-    if (has(row.elsewhere)) change(`has its own ${name}`, `ALTER ROLE ${quoted} RESET ${name}`)
-  }
+  if (!locked && !row.begins) add(`does not begin its sessions with ${setting}`, () => give(place, login))
+  drift.push(...(await settingsDrift(place, login, own)))
 
   const enable = () => enableLogin(maintenance, binding)
   if (!row.login) add('may not log in', enable)
@@ -77,16 +72,15 @@ export async function loginDrift(place: Place, binding: BindingState, plan: Plan
   return drift
 }
 
-async function readLogin({ maintenance, names }: Place, login: string): Promise<LoginRow | undefined> {
+async function readLogin({ maintenance, names }: Place, login: string, setting: string): Promise<LoginRow | undefined> {
   const [row] = await maintenance.query<LoginRow>(
     `SELECT r.rolcanlogin AS login, r.rolconnlimit AS "limit", r.rolvaliduntil AS until, ${ATTRIBUTES_OF_R} AS attributes,
             ARRAY(SELECT g.rolname::text FROM pg_auth_members am JOIN pg_roles g ON g.oid = am.roleid
-                  WHERE am.member = r.oid) AS groups,
-            coalesce((SELECT setconfig FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
-                      WHERE d.datname = $2 AND s.setrole = r.oid), '{}') AS settings,
-            coalesce(r.rolconfig, '{}') AS elsewhere
+                  WHERE am.member = r.oid LIMIT ${MAX_MEMBERSHIPS}) AS groups,
+            EXISTS (SELECT FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase
+                    WHERE d.datname = $2 AND s.setrole = r.oid AND $3 = ANY (s.setconfig)) AS begins
      FROM pg_roles AS r WHERE r.rolname = $1`,
-    [login, names.database]
+    [login, names.database, setting]
   )
   return row
 }
@@ -98,15 +92,15 @@ function sameTime(until: Date | number | null, expiresAt: string | undefined): b
 }
 
 /**
- * A superuser can read the verifier. To any other admin the server tells its salt: each change of a password makes another,
- * unless whoever changes it takes pains to keep it.
+ * A superuser compares the verifier. Any other admin compares the salt that the server sends at a login, because a new password
+ * gets a new salt unless the tenant computes the verifier itself.
  */
 async function hasPassword({ server, maintenance, names }: Place, binding: BindingState): Promise<boolean> {
   const login = loginName(binding)
   const { superuser } = await server.ready()
   if (superuser) {
     const [row] = await maintenance.query<{ verifier: string | null }>(
-      'SELECT rolpassword AS verifier FROM pg_authid WHERE rolname = $1',
+      `SELECT left(rolpassword, ${VERIFIER_CHARACTERS}) AS verifier FROM pg_authid WHERE rolname = $1`,
       [login]
     )
     return row?.verifier != null && isSameVerifier(row.verifier, binding.verifier)

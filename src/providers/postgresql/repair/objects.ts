@@ -1,78 +1,145 @@
+import { codeOf } from '../faults.ts'
 import type { Place } from '../instances.ts'
 import { resourceName } from '../inventory.ts'
-import { loginsWithObjects } from '../ownership.ts'
-import { quoteIdentifier } from '../quoting.ts'
+import type { InstanceNames } from '../names.ts'
+import { loginsWithObjects, reassign } from '../ownership.ts'
+import { quoteLiteral } from '../quoting.ts'
 import type { Session } from '../session.ts'
 import { inDatabase } from '../tenant.ts'
+import { candidate, candidates } from './candidates.ts'
 import type { Drift } from './drift.ts'
 
-/** What is in the way of the tenant's work waits longer than a repair; tasks wait for the repair. */
-const PATIENCE = `SET lock_timeout = '1s'`
+/** A tenant decides how many objects the catalog has and which are locked; operations on the instance wait for the repair. */
+const BOUNDS = `SET lock_timeout = '1s'; SET statement_timeout = '10s'`
 
-/** Objects of the tenant's that belong to somebody else than the owner, so that not every binding can change them. */
+/** Objects that a repair reports and hands over at a time. The next round finds the others. */
+const MAX_OBJECTS = 100
+/** How much of the name of an object a finding has, because the signature of a function can be many kilobytes long. */
+const NAME_CHARACTERS = 200
+
+interface ForeignObject extends Record<string, unknown> {
+  readonly class: string
+  readonly oid: string
+  readonly kind: string
+  readonly name: string
+  readonly possessor: string
+}
+
+/** Objects in the schemas of the tenant that do not belong to the owner, so that not every binding can change them. */
 export async function objectsDrift(place: Place): Promise<Drift[]> {
   const { server, maintenance, names } = place
   const resource = resourceName('database', names.database, server.name)
-  const owner = quoteIdentifier(names.owner)
   const inside = <T>(run: (tenant: Session) => Promise<T>) =>
-    inDatabase(server, maintenance, { database: names.database, run })
-  const heal = (statement: string) => () =>
-    inside(async (tenant) => {
-      await tenant.query(PATIENCE)
-      await tenant.query(statement)
+    inDatabase(server, maintenance, {
+      database: names.database,
+      run: async (tenant) => {
+        await tenant.query(BOUNDS)
+        return run(tenant)
+      }
     })
 
   const strays = await loginsWithObjects(maintenance, names)
-  const foreign = await inside((tenant) =>
-    tenant.query<{ what: string; possessor: string; statement: string }>(FOREIGN_OBJECTS, [
-      names.owner,
-      names.loginPrefix
-    ])
-  )
-  return [
-    ...strays.map((login) => ({
-      resource,
-      finding: `has objects of ${login}`,
-      heal: heal(`REASSIGN OWNED BY ${quoteIdentifier(login)} TO ${owner}`)
-    })),
-    ...foreign.map(({ what, possessor, statement }) => ({
-      resource,
-      finding: `${what} belongs to ${possessor}`,
-      heal: heal(`${statement} OWNER TO ${owner}`)
-    }))
-  ]
+  const foreign = await inside((tenant) => foreignObjects(tenant, names))
+  let handing: Promise<Map<ForeignObject, unknown>> | undefined
+  const drift: Drift[] = strays.map((login) => ({
+    resource,
+    finding: `has objects of ${login}`,
+    heal: () => inside((tenant) => reassign(tenant, login, names))
+  }))
+  if (foreign === 'late') return [...drift, { resource, finding: 'has too many objects to compare their owners' }]
+  const foreignDrift = foreign.map((object) => ({
+    resource,
+    finding: `${object.kind.toLowerCase()} ${object.name} belongs to ${object.possessor}`,
+    heal: async () => {
+      handing ??= inside((tenant) => handOver(tenant, names, foreign))
+      const failures = await handing
+      if (failures.has(object)) throw failures.get(object)
+    }
+  }))
+  return [...drift, ...foreignDrift]
 }
 
+/** `late` if the server does not find them in time. */
+async function foreignObjects(tenant: Session, names: InstanceNames): Promise<ForeignObject[] | 'late'> {
+  try {
+    return await tenant.query<ForeignObject>(
+      `SELECT o.class::oid::text AS class, o.oid::text AS oid, o.kind, r.rolname::text AS possessor,
+              left(CASE o.kind WHEN 'ROUTINE' THEN o.oid::regprocedure::text
+                   ELSE (pg_identify_object(o.class, o.oid, 0)).identity END, ${NAME_CHARACTERS}) AS name
+       FROM (${candidates('$1')}) AS o
+       JOIN pg_roles AS r ON r.oid = o.possessor
+       -- What a login has made is handed over as a whole.
+       WHERE NOT starts_with(r.rolname, $2)
+       ORDER BY o.kind = 'SCHEMA' DESC, name LIMIT ${MAX_OBJECTS}`,
+      [names.owner, names.loginPrefix]
+    )
+  } catch (error) {
+    if (codeOf(error) !== '57014') throw error
+    return 'late'
+  }
+}
+
+/** How long the objects of one repair may take. The rest is left to the next repair. */
+const HAND_OVER_MS = 10_000
+
 /**
- * Schema `public`, and in schemas of the owner's what an administrator made or took. What extensions made stays theirs; what a
- * table has of sequences and types goes with it; what a login has is handed over as a whole.
+ * Hands the objects over, each in a transaction of its own and after the objects that depend on it, because a tenant must not
+ * change a function that an object of another role calls. Returns the error of each object that failed.
  */
-const FOREIGN_OBJECTS = `
-  WITH instance AS (SELECT oid AS owner FROM pg_roles WHERE rolname = $1),
-  theirs AS (
-    SELECT n.oid, n.nspowner FROM pg_namespace AS n, instance WHERE n.nspowner = instance.owner OR n.nspname = 'public'
-  ),
-  objects AS (
-    SELECT 'pg_class'::regclass AS class, c.oid, c.relowner AS possessor,
-           CASE c.relkind WHEN 'v' THEN 'VIEW' WHEN 'm' THEN 'MATERIALIZED VIEW' WHEN 'S' THEN 'SEQUENCE'
-                WHEN 'f' THEN 'FOREIGN TABLE' ELSE 'TABLE' END AS kind, c.oid::regclass::text AS name
-    FROM pg_class AS c JOIN theirs ON theirs.oid = c.relnamespace
-    WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f')
-      AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid
-                      AND c.relkind = 'S' AND d.deptype IN ('a', 'i'))
-    UNION ALL
-    SELECT 'pg_proc'::regclass, p.oid, p.proowner, 'ROUTINE', p.oid::regprocedure::text
-    FROM pg_proc AS p JOIN theirs ON theirs.oid = p.pronamespace WHERE p.prokind <> 'a'
-    UNION ALL
-    SELECT 'pg_type'::regclass, t.oid, t.typowner, CASE t.typtype WHEN 'd' THEN 'DOMAIN' ELSE 'TYPE' END, t.oid::regtype::text
-    FROM pg_type AS t JOIN theirs ON theirs.oid = t.typnamespace
-    WHERE t.typtype IN ('e', 'd', 'r')
-       OR t.typtype = 'c' AND EXISTS (SELECT FROM pg_class AS c WHERE c.oid = t.typrelid AND c.relkind = 'c')
-    UNION ALL
-    SELECT 'pg_namespace'::regclass, theirs.oid, theirs.nspowner, 'SCHEMA', theirs.oid::regnamespace::text FROM theirs
-  )
-  SELECT lower(kind) || ' ' || name AS what, r.rolname::text AS possessor, 'ALTER ' || kind || ' ' || name AS statement
-  FROM objects JOIN pg_roles AS r ON r.oid = possessor, instance
-  WHERE possessor <> instance.owner AND NOT starts_with(r.rolname, $2)
-    AND NOT EXISTS (SELECT FROM pg_depend AS d WHERE d.classid = class AND d.objid = objects.oid AND d.deptype = 'e')
-  ORDER BY kind = 'SCHEMA' DESC, name`
+async function handOver(
+  tenant: Session,
+  { owner }: InstanceNames,
+  objects: readonly ForeignObject[]
+): Promise<Map<ForeignObject, unknown>> {
+  const end = performance.now() + HAND_OVER_MS
+  const failures = new Map<ForeignObject, unknown>()
+  // Objects that depend on others usually are younger. The schema comes first.
+  let waiting = objects.toSorted((a, b) => rankOf(b) - rankOf(a))
+  for (let before = waiting.length + 1; waiting.length < before; ) {
+    before = waiting.length
+    const held: ForeignObject[] = []
+    for (const object of waiting) {
+      try {
+        if (performance.now() > end) throw Object.assign(new Error('The repair ran out of time.'), { code: '57014' })
+        await tenant.query(handOverStatement(object, owner))
+        failures.delete(object)
+      } catch (error) {
+        tenant.work.signal.throwIfAborted()
+        failures.set(object, error)
+        if (codeOf(error) === HELD) held.push(object)
+      }
+    }
+    waiting = held
+  }
+  return failures
+}
+
+function rankOf({ kind, oid }: ForeignObject): number {
+  return kind === 'SCHEMA' ? Number.POSITIVE_INFINITY : Number(oid)
+}
+
+/** SQLSTATE of an object on which an object of another role depends. */
+export const HELD = 'OSB02'
+/** SQLSTATE of an object that changed while the repair handed it over. */
+export const CHANGED = 'OSB01'
+
+/**
+ * ALTER finds an object by its name, which the tenant can give to another object in the meantime. So the same transaction
+ * checks afterwards, while ALTER holds its lock on the object, that the object with the oid is the one that changed and still
+ * may be handed over. Otherwise the error rolls the ALTER back. All names are looked up in `pg_catalog` alone.
+ */
+function handOverStatement({ class: catalog, oid }: ForeignObject, owner: string): string {
+  const role = quoteLiteral(owner)
+  const same = `o.class = ${quoteLiteral(catalog)}::oid AND o.oid = ${quoteLiteral(oid)}::oid`
+  return `DO ${quoteLiteral(`
+    DECLARE
+      object record;
+    BEGIN
+      SELECT * INTO object FROM (${candidate(role, `${same} AND o.possessor <> tenant.oid`)}) AS o;
+      IF NOT FOUND THEN RAISE EXCEPTION 'Another object depends on it.' USING ERRCODE = '${HELD}'; END IF;
+      EXECUTE format('ALTER %s %s OWNER TO %I', object.kind,
+                     (pg_identify_object(object.class, object.oid, 0)).identity, ${role});
+      PERFORM FROM (${candidate(role, `${same} AND o.possessor = tenant.oid`)}) AS o;
+      IF NOT FOUND THEN RAISE EXCEPTION 'The object has changed.' USING ERRCODE = '${CHANGED}'; END IF;
+    END`)}`
+}

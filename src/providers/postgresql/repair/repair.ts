@@ -8,7 +8,7 @@ import type { Servers } from '../servers.ts'
 import { databaseDrift } from './database.ts'
 import type { Drift } from './drift.ts'
 import { loginDrift } from './login.ts'
-import { objectsDrift } from './objects.ts'
+import { CHANGED, HELD, objectsDrift } from './objects.ts'
 import { rolesDrift } from './roles.ts'
 
 /**
@@ -36,22 +36,38 @@ export async function repairInstance(servers: Servers, task: RepairTask): Promis
   }
 }
 
+/** How often to compare and heal, because a comparison reports a limited number of objects and settings. */
+const ROUNDS = 3
+/** How long to go on healing. Operations on the instance wait for the repair, which repeats every hour. */
+const HEALING_MS = 20_000
+
 async function repair(place: Place, instance: StandingInstance, { heal, log }: RepairTask): Promise<Finding[]> {
-  const found = await driftOf(place, instance)
-  if (!heal || found.length === 0) return found.map(({ resource, finding }) => ({ resource, finding, healed: false }))
-  const reasons = new Map<Drift, string>()
-  for (const drift of found) {
-    const reason = await healing(drift, log)
-    if (reason !== undefined) reasons.set(drift, reason)
+  const found = new Map<string, Drift>()
+  const reasons = new Map<string, string>()
+  let drift = await driftOf(place, instance)
+  if (!heal) return drift.map(({ resource, finding }) => ({ resource, finding, healed: false }))
+  const end = performance.now() + HEALING_MS
+  for (let round = 0; round < ROUNDS; round++) {
+    const added = drift.filter((one) => !found.has(keyOf(one)))
+    if (added.length === 0) break
+    for (const one of added) {
+      found.set(keyOf(one), one)
+      const reason = performance.now() > end ? 'the repair ran out of time' : await healing(one, log)
+      if (reason !== undefined) reasons.set(keyOf(one), reason)
+    }
+    // PostgreSQL only warns about some rights that the broker may not revoke, so compare again
+    drift = await driftOf(place, instance)
   }
-  // PostgreSQL only warns of some rights that the broker may not take away
-  const left = await driftOf(place, instance)
-  return found.map((drift) => {
-    const { resource, finding } = drift
-    const reason = reasons.get(drift)
-    const healed = !left.some((other) => other.resource === resource && other.finding === finding)
+  const left = new Set(drift.map(keyOf))
+  return [...found].map(([key, { resource, finding }]) => {
+    const reason = reasons.get(key)
+    const healed = !left.has(key)
     return { resource, finding: healed || reason === undefined ? finding : `${finding} (${reason})`, healed }
   })
+}
+
+function keyOf({ resource, finding }: Drift): string {
+  return `${resource} ${finding}`
 }
 
 async function driftOf(place: Place, instance: StandingInstance): Promise<Drift[]> {
@@ -66,21 +82,30 @@ async function driftOf(place: Place, instance: StandingInstance): Promise<Drift[
   return [...found, ...(await objectsDrift(place))]
 }
 
-/** What the broker may not do, or a lock is in the way of, is left to the next time or to an operator. */
+/** Errors that say why a finding stays, by SQLSTATE. */
 const REASONS = new Map([
   ['42501', 'the broker lacks the right to heal it'],
-  ['55P03', 'it is locked']
+  ['55P03', 'it is locked'],
+  ['57014', 'the repair ran out of time'],
+  [CHANGED, 'it changed at the same time'],
+  [HELD, 'an object of another role depends on it']
 ])
 
-/** Why it could not be healed. */
+const SQLSTATE = /^(?=.*\d)[0-9A-Z]{5}$/
+/** A lost connection, a server that shuts down or takes no writes: the repair of the instance ends. */
+const ENDS_REPAIR = /^(?:08|57P|25006|28)/
+/** The message of PostgreSQL can contain text of the tenant. */
+const REASON_CHARACTERS = 500
+
+/** Returns why a finding could not be healed. Other findings are healed all the same, because a tenant can cause errors. */
 async function healing({ resource, finding, heal }: Drift, log: RepairTask['log']): Promise<string | undefined> {
   try {
     await heal?.()
     return undefined
   } catch (error) {
-    const reason = REASONS.get(codeOf(error) ?? '')
-    if (reason === undefined) throw error
-    log.warn({ resource, finding, reason: String(error) }, 'a finding could not be healed')
-    return reason
+    const code = codeOf(error) ?? ''
+    if (!SQLSTATE.test(code) || ENDS_REPAIR.test(code)) throw error
+    log.warn({ resource, finding, reason: String(error).slice(0, REASON_CHARACTERS) }, 'a finding could not be healed')
+    return REASONS.get(code) ?? 'the server reported an error'
   }
 }
