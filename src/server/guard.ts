@@ -88,7 +88,7 @@ function repeatedHeader(raw: readonly string[]): string | undefined {
 }
 
 /** CONNECT: Node would close the connection without an answer. */
-function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
+export function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
   // The connection is ours alone now; when it is lost, there is nothing left to do.
   socket.on('error', () => socket.destroy())
   socket.resume()
@@ -96,7 +96,7 @@ function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
 }
 
 /** `Expect` with anything but `100-continue` (RFC 9110, 10.1.1): Node would answer without a body. */
-function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
+export function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
   const { status, message } = new BrokerError(417, 'Of Expect, only 100-continue is understood.')
   const body = JSON.stringify({ description: message })
   const type = 'application/json; charset=utf-8'

@@ -5,6 +5,7 @@ import { answerClientError, owe } from '../../plugins/client-errors.ts'
 import { SECURITY_HEADERS } from '../../plugins/security-headers.ts'
 import { type BrokerError, refusals } from '../core/errors.ts'
 import { Connections } from './connections.ts'
+import { refuseExpectation, refuseTunnel } from './guard.ts'
 import { connectionLimits, REQUEST_TIMEOUT_MS } from './limits.ts'
 
 export interface HealthListenerOptions {
@@ -27,9 +28,11 @@ export async function listenForHealth(
   app: FastifyInstance,
   { host, port, metrics }: HealthListenerOptions
 ): Promise<() => Promise<void>> {
-  const server = createServer({ ...connectionLimits, requestTimeout: REQUEST_TIMEOUT_MS })
+  const server = createServer({ ...connectionLimits, requestTimeout: REQUEST_TIMEOUT_MS, requireHostHeader: false })
   const connections = new Connections(server, BOUNDS)
   server.on('clientError', answerClientError)
+  server.on('connect', refuseTunnel)
+  server.on('checkExpectation', refuseExpectation)
   server.on('request', (request: IncomingMessage, response: ServerResponse) => {
     const path = request.url?.split('?', 1)[0] ?? ''
     if (HEALTH_PATHS.includes(path)) {

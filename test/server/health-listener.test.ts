@@ -5,7 +5,7 @@ import { describe, type TestContext, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { freePort } from '../deploy/program.ts'
 import { end, scene, until, type Variables } from './broker-process.ts'
-import { dial, get } from './lines.ts'
+import { dial, get, refusedOnce } from './lines.ts'
 
 const memory: Variables = {
   BROKER_STORAGE: 'memory',
@@ -23,7 +23,7 @@ async function serving(t: TestContext, variables: Variables = {}) {
 
 describe('health listener', { concurrency: 2 }, () => {
   test('it answers health checks, and nothing of the API', async (t) => {
-    const { broker, url } = await serving(t)
+    const { broker, url, port } = await serving(t)
     for (const path of ['/healthz', '/readyz?verbose']) {
       for (const base of [url, broker.url]) {
         const reply = await fetch(base + path)
@@ -35,6 +35,19 @@ describe('health listener', { concurrency: 2 }, () => {
       assert.deepEqual([reply.status, await reply.json()], [404, { description: `There is no GET ${path}.` }])
       assert.equal(reply.headers.get('x-content-type-options'), 'nosniff')
       assert.equal(reply.headers.get('referrer-policy'), 'no-referrer')
+    }
+    const raw: [string, number][] = [
+      ['nonsense\r\n\r\n', 400],
+      ['GET /healthz HTTP/1.1\r\n\r\n', 400],
+      ['CONNECT other:443 HTTP/1.1\r\nHost: other\r\n\r\n', 405],
+      [get('/metrics', 'Expect: miracles\r\n'), 417]
+    ]
+    for (const [text, status] of raw) {
+      const line = await dial(t, port)
+      line.send(text)
+      const reply = await refusedOnce(line, status, /\.$/)
+      assert.match(reply.head, /x-content-type-options: nosniff/i, text)
+      assert.match(reply.head, /referrer-policy: no-referrer/i, text)
     }
     const wrong = await fetch(`${url}/healthz`, { method: 'POST' })
     assert.deepEqual([wrong.status, wrong.headers.get('allow')], [405, 'GET, HEAD'])
