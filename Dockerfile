@@ -45,6 +45,7 @@ COPY --chmod=0644 LICENSE deploy/docker/healthcheck.mjs ./
 ENV NODE_ENV=production \
     NODE_COMPILE_CACHE=/app/compile-cache \
     BROKER_HOST=0.0.0.0 \
+    BROKER_HEALTH_LISTENER=on \
     BROKER_STORAGE=postgres
 USER 65532:65532
 EXPOSE 8080

@@ -41,7 +41,7 @@ const { credentials, headers, provisionBody, bindBody, deleteQuery, testCatalog 
 )
 
 const app = Fastify({ ...serverOptions, logger: { level: 'warn' } })
-const stopTelemetry = await startTelemetry(process.env, app.log)
+const telemetry = await startTelemetry(process.env, app.log)
 await app.register(openServiceBroker, { catalog: testCatalog(), auth: credentials })
 const ask = async (method: 'GET' | 'PUT' | 'DELETE', url: string, payload?: object) => {
   const reply = await app.inject({ method, url, headers, ...(payload === undefined ? {} : { payload }) })
@@ -70,7 +70,7 @@ process.on('message', async ({ workload, turns }: { workload: string; turns: num
 })
 process.on('disconnect', async () => {
   await app.close()
-  await stopTelemetry()
+  await telemetry.stop()
   process.exit(0)
 })
 process.send?.('ready')

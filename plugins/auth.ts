@@ -2,13 +2,16 @@ import basicAuth from '@fastify/basic-auth'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
-import { DEFAULT_PLATFORM, type Derive, type Platforms, type PlatformsSource } from '../src/platforms/index.ts'
-import { boundedScrypt } from './auth/bounded-scrypt.ts'
+import { DEFAULT_PLATFORM, type Platforms, type PlatformsSource } from '../src/platforms/index.ts'
+import { boundedScrypt, type DeriveFor } from './auth/bounded-scrypt.ts'
 import { platformsOfCertificate } from './auth/certificates.ts'
-import { type Attempt, FailedLogins } from './auth/failed-logins.ts'
+import { Digests } from './auth/digests.ts'
+import { FailedLogins, MAX_FAILURES } from './auth/failed-logins.ts'
+import { LoginThrottle } from './auth/login-throttle.ts'
 import { Passwords } from './auth/passwords.ts'
 import { ProvenLogins } from './auth/proven-logins.ts'
 import { Tokens } from './auth/tokens.ts'
+import { networkOf } from './network-of.ts'
 
 /** The host's own authentication: the name of the platform that a request comes from, or nothing when it is nobody's. */
 export type HostAuthentication = (request: FastifyRequest) => string | undefined | Promise<string | undefined>
@@ -24,11 +27,13 @@ interface Checks {
   readonly passwords: Passwords
   readonly tokens: Tokens
   readonly proven: ProvenLogins
+  /** Keyed anew with each reload, so that no login shares a check that began before it. */
+  readonly digests: Digests
 }
 
-/** A login before anything of it is looked at. */
-interface Login extends Attempt {
-  check(): Promise<string | undefined>
+interface BasicLogin {
+  readonly username: string
+  readonly password: string
 }
 
 const REALM = 'realm="Open Service Broker"'
@@ -55,44 +60,41 @@ export const auth = fp<AuthOptions>(
       })
       return
     }
-    const basicCredentials = await basicParser(app)
-    const current = checksOf(platforms)
+    const basicLogin = await basicParser(app)
     const failures = new FailedLogins()
+    const throttle = new LoginThrottle(failures)
+    const current = checksOf(
+      platforms,
+      boundedScrypt((network) => failures.countOf(network))
+    )
 
-    const loginOf = async (request: FastifyRequest, reply: FastifyReply): Promise<Login | undefined> => {
-      const { passwords, tokens } = current()
+    const byPassword = async (request: FastifyRequest, { username, password }: BasicLogin): Promise<string> => {
+      const { passwords, proven, digests } = current()
       const address = addressOf(request)
-      const basic = await basicCredentials(request, reply)
-      if (basic !== undefined) {
-        return { address, username: basic.username, check: () => passwords.platformOf(basic.username, basic.password) }
+      const network = networkOf(address)
+      const checked = await throttle.check({
+        network,
+        key: digests.of(network, username, password),
+        check: () => passwords.platformOf(username, password, network)
+      })
+      if (checked.platform !== undefined) {
+        proven.add(request.headers.authorization ?? '', address, checked.platform)
+        return checked.platform
       }
-      const token = BEARER.exec(request.headers.authorization ?? '')?.[1]
-      return token === undefined ? undefined : { address, check: () => tokens.platformOf(token, request.log) }
+      if (checked.failures === MAX_FAILURES) warnOfFailures(request)
+      if (checked.failures > MAX_FAILURES) throw refusals.tooManyFailures(failures.retryAfterSeconds(network))
+      throw refusals.unauthorized()
     }
-    /** The platform of a login that was right a short while ago: nearly every request of a platform is one. */
-    const byProof = (request: FastifyRequest): string | undefined => {
-      const proof = current().proven.find(request.headers.authorization, addressOf(request))
-      if (proof !== undefined) requireFewFailures(failures, proof.attempt)
-      return proof?.platform
+    /** Tokens are not throttled, because a signature cannot be guessed. */
+    const byToken = async (request: FastifyRequest): Promise<string> => {
+      const token = BEARER.exec(request.headers.authorization ?? '')?.[1]
+      const platform = token === undefined ? undefined : await current().tokens.platformOf(token, request.log)
+      if (platform === undefined) throw refusals.unauthorized()
+      return platform
     }
     const byHeader = async (request: FastifyRequest, reply: FastifyReply): Promise<string> => {
-      const { proven } = current()
-      const login = await loginOf(request, reply)
-      if (login === undefined) throw refusals.unauthorized()
-      requireFewFailures(failures, login)
-      const platform = await login.check()
-      // Again: attempts side by side must not find out more than as many one by one.
-      requireFewFailures(failures, login)
-      if (platform === undefined) {
-        if (failures.failed(login)) warnOfFailures(request)
-        throw refusals.unauthorized()
-      }
-      failures.succeeded(login)
-      // A token has an end of its own.
-      const { address, username } = login
-      if (username !== undefined)
-        proven.add(request.headers.authorization, { platform, attempt: { address, username } })
-      return platform
+      const login = await basicLogin(request, reply)
+      return login === undefined ? byToken(request) : byPassword(request, login)
     }
     const byCertificate = (request: FastifyRequest): string => {
       const [platform, ...others] = platformsOfCertificate(request.raw.socket, current().platforms.certificate)
@@ -113,7 +115,8 @@ export const auth = fp<AuthOptions>(
       }
     }
     app.addHook('onRequest', (request, reply, done) => {
-      const platform = byProof(request)
+      // Nearly every request of a platform has a login that is remembered.
+      const platform = current().proven.find(request.headers.authorization, addressOf(request))
       if (platform === undefined) {
         authenticate(request, reply).then(() => done(), done)
         return
@@ -125,9 +128,8 @@ export const auth = fp<AuthOptions>(
   { name: 'osb-auth', fastify: '5.x', dependencies: ['osb-identity'] }
 )
 
-/** The checks of the platforms as they are now: after a reload all is made anew, and what was remembered is gone. */
-function checksOf(source: PlatformsSource): () => Checks {
-  const derive = boundedScrypt()
+/** The checks of the current platforms. A reload makes new ones, which remember no login. */
+function checksOf(source: PlatformsSource, derive: DeriveFor): () => Checks {
   let checks = makeChecks(source.current, derive)
   return () => {
     if (checks.platforms !== source.current) checks = makeChecks(source.current, derive)
@@ -135,12 +137,13 @@ function checksOf(source: PlatformsSource): () => Checks {
   }
 }
 
-function makeChecks(platforms: Platforms, derive: Derive): Checks {
+function makeChecks(platforms: Platforms, derive: DeriveFor): Checks {
   return {
     platforms,
     passwords: new Passwords(platforms.basic, derive),
     tokens: new Tokens(platforms.bearer),
-    proven: new ProvenLogins()
+    proven: new ProvenLogins(),
+    digests: new Digests()
   }
 }
 
@@ -149,7 +152,7 @@ function makeChecks(platforms: Platforms, derive: Derive): Checks {
  * that throws something other than an Error ends the process, and a 503 or 429 of it would become a challenge.
  */
 async function basicParser(app: FastifyInstance) {
-  const read = new WeakMap<FastifyRequest, { username: string; password: string }>()
+  const read = new WeakMap<FastifyRequest, BasicLogin>()
   await app.register(basicAuth, {
     // biome-ignore lint/complexity/useMaxParams: the signature is @fastify/basic-auth's
     validate: (username, password, request, _reply, done) => {
@@ -159,18 +162,13 @@ async function basicParser(app: FastifyInstance) {
   })
   const { basicAuth: parse } = app
   return (request: FastifyRequest, reply: FastifyReply) =>
-    new Promise<{ username: string; password: string } | undefined>((resolve) => {
-      // Its error says which part is malformed, which is nobody's business.
+    new Promise<BasicLogin | undefined>((resolve) => {
+      // Ignore the parse error: do not tell the client which part was malformed.
       parse.call(app, request, reply, () => resolve(read.get(request)))
     })
 }
 
-function requireFewFailures(failures: FailedLogins, attempt: Attempt): void {
-  const seconds = failures.retryAfterSeconds(attempt)
-  if (seconds !== undefined) throw refusals.tooManyFailures(seconds)
-}
-
-/** Whatever its type says, Node knows no address any more once the client has hung up. */
+/** Unlike its type says, the address is undefined once the client has hung up. */
 function addressOf({ ip }: FastifyRequest): string {
   return ip ?? ''
 }
@@ -179,7 +177,7 @@ function addressOf({ ip }: FastifyRequest): string {
 function warnOfFailures(request: FastifyRequest): void {
   const isForwarded = request.headers['x-forwarded-for'] !== undefined && request.ips === undefined
   const hint = isForwarded ? '; is that the address of a proxy? See BROKER_TRUST_PROXY' : ''
-  request.log.warn({ address: request.ip }, `too many failed logins; more are refused for a while${hint}`)
+  request.log.warn({ address: request.ip }, `too many failed logins; further ones are slowed down${hint}`)
 }
 
 /** Names the schemes that can succeed (RFC 9110, section 11.6.1); for certificates HTTP has none. */

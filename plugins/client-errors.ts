@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import fp from 'fastify-plugin'
 import { BrokerError } from '../src/core/errors.ts'
+import { SECURITY_HEADERS } from './security-headers.ts'
 
 /** Not imported: an import reads every export of this module, and one of them loads the client of WebSockets and `fetch`. */
 const { STATUS_CODES } = process.getBuiltinModule('node:http')
@@ -92,6 +93,7 @@ function message(refusal: BrokerError): string {
     'Content-Type: application/json; charset=utf-8',
     `Content-Length: ${Buffer.byteLength(body)}`,
     `Date: ${new Date().toUTCString()}`,
+    ...Object.entries(SECURITY_HEADERS).map(([name, value]) => `${name}: ${value}`),
     'Connection: close',
     '',
     body

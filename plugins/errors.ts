@@ -2,10 +2,12 @@ import type { FastifyError, FastifyReply, FastifyRequest } from 'fastify'
 import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
 import { Unavailable } from '../src/core/provider.ts'
+import { type AllowedMethods, collectAllowedMethods } from './allowed-methods.ts'
 import { echoRequestIdentity } from './identity.ts'
+import { setSecurityHeaders } from './security-headers.ts'
 
 export interface ErrorsOptions {
-  /** Whether unknown paths below the prefix are ours to answer; off where a host has its own answer at the root. */
+  /** Whether the broker answers unknown paths below its prefix. Without a prefix, a host has its own answer. */
   readonly answerUnknownRoutes: boolean
 }
 
@@ -14,14 +16,23 @@ export const errors = fp<ErrorsOptions>(
   async (app, { answerUnknownRoutes }) => {
     app.setErrorHandler<FastifyError>((error, request, reply) => sendError(error, request, reply))
     if (!answerUnknownRoutes) return
-    app.setNotFoundHandler(answerUnknownRoute)
+    app.setNotFoundHandler(unknownRouteHandler(collectAllowedMethods(app)))
   },
   { name: 'osb-errors', fastify: '5.x' }
 )
 
-/** Answers a path that is none of ours. */
-export function answerUnknownRoute(request: FastifyRequest, reply: FastifyReply): FastifyReply {
-  return sendError(refusals.routeUnknown(request.method, request.url.split('?')[0] ?? ''), request, reply)
+/** Answers an unknown path with 404, and a known path with another method with 405 and `Allow` (RFC 9110, 15.5.6). */
+export function unknownRouteHandler(allowedMethods: AllowedMethods) {
+  return (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
+    const { method } = request
+    const path = request.url.split('?')[0] ?? ''
+    const allowed = allowedMethods(path)
+    // A route for files answers 404 itself for a file that does not exist.
+    if (allowed.length === 0 || allowed.includes(method))
+      return sendError(refusals.routeUnknown(method, path), request, reply)
+    reply.header('allow', allowed.join(', '))
+    return sendError(refusals.methodNotAllowed(method, path), request, reply)
+  }
 }
 
 /** Answers an error; also for what never reaches a hook, as `frameworkErrors` of a server of our own. */
@@ -31,9 +42,10 @@ export function sendError(error: unknown, request: FastifyRequest, reply: Fastif
   return sendRefusal(refusal, request, reply)
 }
 
-/** Answers a refusal that nobody has to hear of. */
+/** Answers a refusal without logging it. */
 export function sendRefusal(refusal: BrokerError, request: FastifyRequest, reply: FastifyReply): FastifyReply {
   echoRequestIdentity(request, reply)
+  setSecurityHeaders(reply)
   const { retryAfterSeconds } = refusal.details
   if (retryAfterSeconds !== undefined) reply.header('retry-after', String(retryAfterSeconds))
   return reply

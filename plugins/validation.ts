@@ -6,6 +6,7 @@ import fp from 'fastify-plugin'
 import { BrokerError, refusals } from '../src/core/errors.ts'
 import { requireExactIntegers } from '../src/core/exact-integers.ts'
 import { OWN_SCHEMA } from '../src/core/own-schema.ts'
+import { requirePlainId } from '../src/core/plain-id.ts'
 import { requireStorable } from '../src/core/storable.ts'
 
 /** Types of a route come from its TypeBox schemas. */
@@ -60,6 +61,7 @@ export const validation = fp(
     // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
     Reflect.apply(app.setReplySerializer, app, [undefined])
     app.addHook('preValidation', (request, _reply, done) => {
+      requirePlainIds(request.params)
       requireStorable(request.params, 'path')
       requireStorable(request.query, 'query')
       requireFewParameters(request.query)
@@ -89,6 +91,11 @@ function lateValidator(compile: () => ValidateFunction) {
 function requireJsonType(type: string | undefined): void {
   if (type === undefined || type === '' || /^application\/(?:[\w.-]+\+)?json\s*(?:;|$)/i.test(type)) return
   throw refusals.malformed(`The content type must be application/json, not ${JSON.stringify(type.slice(0, 80))}.`)
+}
+
+/** All parameters of our paths are ids. */
+function requirePlainIds(params: unknown): void {
+  for (const [name, id] of Object.entries(Object(params))) if (typeof id === 'string') requirePlainId(name, id)
 }
 
 function requireFewParameters(query: unknown): void {

@@ -10,6 +10,7 @@ import { identity } from '../plugins/identity.ts'
 import { loadShedding } from '../plugins/load-shedding.ts'
 import { metrics } from '../plugins/metrics.ts'
 import { operations } from '../plugins/operations.ts'
+import { securityHeaders } from '../plugins/security-headers.ts'
 import { type StoreOption, storage } from '../plugins/storage.ts'
 import { telemetry } from '../plugins/telemetry.ts'
 import { validation } from '../plugins/validation.ts'
@@ -105,6 +106,7 @@ const broker: FastifyPluginAsync<OpenServiceBrokerOptions> = async (app, options
   const platforms = platformsOf(options.auth)
 
   await app.register(clientErrors)
+  await app.register(securityHeaders)
   await app.register(errors, { answerUnknownRoutes: app.prefix !== '' })
   await app.register(validation)
   await app.register(documentation)

@@ -1,4 +1,4 @@
-import { isIP } from 'node:net'
+import { BlockList, isIP } from 'node:net'
 import { type Static, type TSchema, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import type { ConnectionTarget } from './postgres/connection-target.ts'
@@ -20,7 +20,20 @@ export const Environment = Type.Object({
     default: 1_000,
     minimum: 1,
     maximum: 65_535,
-    description: 'open connections; requests on further ones are answered 503, but for `/healthz`'
+    description: 'open connections; requests on further ones are answered 503, except for health checks'
+  }),
+  BROKER_MAX_CONNECTIONS_PER_ADDRESS: Type.Optional(
+    Type.Integer({
+      minimum: 1,
+      maximum: 65_535,
+      description:
+        'open connections of one address; default: half of `BROKER_MAX_CONNECTIONS`. Proxies of `BROKER_TRUST_PROXY` are exempt'
+    })
+  ),
+  BROKER_HEALTH_LISTENER: Type.Union([Type.Literal('off'), Type.Literal('on')], {
+    default: 'off',
+    description:
+      'whether `/healthz` and `/readyz` also answer at `OTEL_EXPORTER_PROMETHEUS_HOST` and `OTEL_EXPORTER_PROMETHEUS_PORT` (127.0.0.1, 9464); always so when `/metrics` does'
   }),
   BROKER_USERNAME: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
   BROKER_PASSWORD: Type.Optional(Type.String({ description: "the platform's basic credentials" })),
@@ -216,6 +229,18 @@ export function trustedProxies({ BROKER_TRUST_PROXY: text }: Environment): strin
     )
   }
   return proxies
+}
+
+/** Returns whether an address is that of a trusted proxy. */
+export function isTrustedProxy(config: Environment): (address: string) => boolean {
+  const proxies = new BlockList()
+  for (const proxy of trustedProxies(config)) {
+    const [address = '', prefix] = proxy.split('/')
+    const family = isIP(address) === 4 ? 'ipv4' : 'ipv6'
+    proxies.addSubnet(address, prefix === undefined ? (family === 'ipv4' ? 32 : 128) : Number(prefix), family)
+  }
+  // An IPv4-mapped IPv6 address matches the rules for IPv4.
+  return (address) => isIP(address) !== 0 && proxies.check(address, isIP(address) === 4 ? 'ipv4' : 'ipv6')
 }
 
 /** @throws {ConfigError} naming the variable and what is wrong with its connection URL, without any part of a secret */

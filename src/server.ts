@@ -13,7 +13,7 @@ import { RequestLog } from '../plugins/request-log.ts'
 import type { StoreOption } from '../plugins/storage.ts'
 import { MAX_ID_LENGTH } from '../schemas/common.ts'
 import { type AuthOption, type OpenServiceBrokerOptions, openServiceBroker, warnOfUnknownNames } from './app.ts'
-import { ConfigError, type Environment, trustedProxies } from './config.ts'
+import { ConfigError, type Environment, isTrustedProxy, trustedProxies } from './config.ts'
 import { compareCatalogs, type LoadedCatalog } from './core/catalog/index.ts'
 import { ReloadableCatalog } from './core/reloadable-catalog.ts'
 import type { EmbeddedPostgres } from './embedded-postgres/index.ts'
@@ -22,11 +22,13 @@ import { loggerOptions } from './log.ts'
 import { shippedCatalog } from './package-files.ts'
 import { ReloadablePlatforms } from './platforms/index.ts'
 import { postgresqlOptions } from './postgresql-servers.ts'
+import type { ConnectionBounds } from './server/connections.ts'
 import { guardServer } from './server/guard.ts'
 import { connectionLimits, REQUEST_TIMEOUT_MS } from './server/limits.ts'
+import { listen, listenForHealthIfAsked } from './server/listen.ts'
 import { inWordsOfVariables } from './server/refused-connection.ts'
 import { parseEncryptionKeys } from './stores/postgres/encryption-keys.ts'
-import { startTelemetry } from './telemetry-sdk/index.ts'
+import { startTelemetry, type Telemetry } from './telemetry-sdk/index.ts'
 import { TlsServers, tlsFiles } from './tls.ts'
 
 /** A broker that listens. */
@@ -114,13 +116,14 @@ export async function startBroker(
   // The guard refuses a request without Host itself: Node's answer has no body.
   const http = { ...connectionLimits, requireHostHeader: false }
   const app = Fastify({ ...serverOptions, http, ...connectionsFrom(config, tls), logger })
-  const closeUnused = guardServer(app, config.BROKER_MAX_CONNECTIONS)
-  const stopTelemetry = await startTelemetry(process.env, app.log)
+  const closeUnused = guardServer(app, boundsFrom(config))
+  const telemetry = await startTelemetry(process.env, app.log)
   const postgres = embedded ? await startPostgres(config, app) : undefined
   app.addHook('onListen', async () => tls?.follow(app.log))
   app.addHook('onClose', async () => tls?.stop())
   const catalog = new ReloadableCatalog(config.BROKER_CATALOG_PATH ?? shippedCatalog())
   const failure = Promise.withResolvers<unknown>()
+  const parts: Parts = { app, postgres, telemetry, stopHealth: undefined }
   try {
     await app.register(openServiceBroker, {
       catalog,
@@ -143,6 +146,7 @@ export async function startBroker(
     // After the broker: it has said that it is not ready, and takes no more operations, while the server still answers.
     await app.register(drain, { closeUnused })
     const url = await listen(app, config)
+    parts.stopHealth = await listenForHealthIfAsked(app, config, telemetry.metrics)
     return {
       app,
       url,
@@ -152,10 +156,10 @@ export async function startBroker(
       reload: () => reload(app, catalog),
       warnOfUnknownNames: () => platforms && warnOfUnknownNames(app.log, platforms, catalog),
       failed: failure.promise,
-      stop: () => stop({ app, postgres, stopTelemetry })
+      stop: () => stop(parts)
     }
   } catch (error) {
-    await stop({ app, postgres, stopTelemetry })
+    await stop(parts)
     throw inWordsOfVariables(error)
   }
 }
@@ -194,30 +198,6 @@ function requireUsable(config: Environment): void {
   )
 }
 
-/** Which variable is to blame when the address cannot be had. */
-const LISTEN_FAULTS: Record<string, 'BROKER_PORT' | 'BROKER_HOST'> = {
-  EADDRINUSE: 'BROKER_PORT',
-  EACCES: 'BROKER_PORT',
-  EADDRNOTAVAIL: 'BROKER_HOST',
-  ENOTFOUND: 'BROKER_HOST'
-}
-
-async function listen(app: FastifyInstance, config: Environment): Promise<string> {
-  try {
-    // A server of our own making is taken for one of HTTP
-    const own = (url: string) => (tlsFiles(config) === undefined ? url : url.replace(/^http:/, 'https:'))
-    const listenTextResolver = (url: string) => `Server listening at ${own(url)}`
-    return own(await app.listen({ host: config.BROKER_HOST, port: config.BROKER_PORT, listenTextResolver }))
-  } catch (error) {
-    const code = error instanceof Error && 'code' in error ? String(error.code) : ''
-    const variable = LISTEN_FAULTS[code]
-    if (variable === undefined) throw error
-    throw new ConfigError(`${variable} is ${config[variable]}, which cannot be listened on: ${messageOf(error)}.`, {
-      cause: error
-    })
-  }
-}
-
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error)
 }
@@ -225,14 +205,15 @@ function messageOf(error: unknown): string {
 interface Parts {
   readonly app: FastifyInstance
   readonly postgres: EmbeddedPostgres | undefined
-  readonly stopTelemetry: () => Promise<void>
+  readonly telemetry: Telemetry
+  stopHealth: (() => Promise<void>) | undefined
 }
 
-async function stop({ app, postgres, stopTelemetry }: Parts): Promise<void> {
+async function stop({ app, postgres, telemetry, stopHealth }: Parts): Promise<void> {
   try {
     await app.close()
   } finally {
-    await Promise.all([postgres?.stop(), stopTelemetry()])
+    await Promise.all([postgres?.stop(), telemetry.stop(), stopHealth?.()])
   }
 }
 
@@ -270,6 +251,12 @@ async function platformsFrom(config: Environment): Promise<ReloadablePlatforms |
 function tlsFrom(config: Environment): TlsServers | undefined {
   const files = tlsFiles(config)
   return files && new TlsServers(files)
+}
+
+function boundsFrom(config: Environment): ConnectionBounds {
+  const { BROKER_MAX_CONNECTIONS: max, BROKER_MAX_CONNECTIONS_PER_ADDRESS: own = Math.ceil(max / 2) } = config
+  // All clients of a trusted proxy share its address.
+  return { max, maxPerAddress: own, isExempt: isTrustedProxy(config) }
 }
 
 /** Whose word on the client's address is taken, and the server itself where it speaks HTTPS. */

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { existsSync, readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { ConfigError, Environment, readEnvironment } from '../src/config.ts'
+import { ConfigError, Environment, isTrustedProxy, readEnvironment } from '../src/config.ts'
 import { configurationTable, withTable } from './docs/configuration-table.ts'
 
 const credentials = { BROKER_USERNAME: 'platform', BROKER_PASSWORD: 'secret-password' }
@@ -10,6 +10,7 @@ const defaults = {
   BROKER_HOST: '127.0.0.1',
   BROKER_PORT: 8080,
   BROKER_MAX_CONNECTIONS: 1000,
+  BROKER_HEALTH_LISTENER: 'off',
   BROKER_STORAGE: 'embedded',
   BROKER_DATA_DIR: '.data',
   BROKER_ASYNC_OP_MILLIS: 0,
@@ -188,3 +189,12 @@ function shown(variables: Record<string, string>): string {
     .map(([name, value]) => `${name}=${JSON.stringify(value)}`)
     .join(' ')
 }
+
+test('isTrustedProxy: addresses and networks of BROKER_TRUST_PROXY, also IPv4-mapped, and nothing else', () => {
+  const memory = { BROKER_STORAGE: 'memory', BROKER_USERNAME: 'a', BROKER_PASSWORD: 'b' }
+  const trusts = isTrustedProxy(readEnvironment({ ...memory, BROKER_TRUST_PROXY: '10.0.0.0/8,fd00::/8,192.0.2.1' }))
+  for (const address of ['10.1.2.3', '::ffff:10.1.2.3', 'fd00::1', '192.0.2.1'])
+    assert.equal(trusts(address), true, address)
+  for (const address of ['11.0.0.1', '::1', '192.0.2.2', '']) assert.equal(trusts(address), false, address)
+  assert.equal(isTrustedProxy(readEnvironment(memory))('10.1.2.3'), false)
+})

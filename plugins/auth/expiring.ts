@@ -11,10 +11,6 @@ export class Expiring<Value> {
     this.#now = now
   }
 
-  get isEmpty(): boolean {
-    return this.#kept.size === 0
-  }
-
   get(key: string): { readonly value: Value; readonly end: number } | undefined {
     const kept = this.#kept.get(key)
     if (kept === undefined || kept.end > this.#now()) return kept

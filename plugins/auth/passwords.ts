@@ -1,12 +1,12 @@
 import { timingSafeEqual } from 'node:crypto'
 import {
   type BasicCredentials,
-  type Derive,
   isOf,
   type ScryptCost,
   type ScryptHash,
   unknownHash
 } from '../../src/platforms/index.ts'
+import type { DeriveFor } from './bounded-scrypt.ts'
 import { Digests } from './digests.ts'
 
 interface PlainEntry {
@@ -27,7 +27,7 @@ interface HashedEntry {
  */
 export class Passwords {
   readonly #digests = new Digests()
-  readonly #derive: Derive
+  readonly #derive: DeriveFor
   readonly #plain: readonly PlainEntry[]
   /** By the digest of the name. */
   readonly #hashed: ReadonlyMap<string, readonly HashedEntry[]>
@@ -37,7 +37,7 @@ export class Passwords {
   /** The same login twice at once, as of a platform that has just started, is one run. */
   readonly #underWay = new Map<string, Promise<string | undefined>>()
 
-  constructor(credentials: readonly BasicCredentials[], derive: Derive) {
+  constructor(credentials: readonly BasicCredentials[], derive: DeriveFor) {
     this.#derive = derive
     this.#plain = credentials.flatMap((entry) => ('password' in entry ? [this.#plainEntry(entry)] : []))
     const hashed = credentials.flatMap((entry) => ('hash' in entry ? [entry] : []))
@@ -45,21 +45,26 @@ export class Passwords {
     this.#costs = mostOf([...this.#hashed.values()])
   }
 
-  /** The platform of a login, or undefined. */
-  async platformOf(username: string, password: string): Promise<string | undefined> {
+  /**
+   * The platform of a login, or undefined.
+   * @param network where the login comes from, see `networkOf`
+   */
+  async platformOf(username: string, password: string, network = ''): Promise<string | undefined> {
     const plain = this.#plainPlatform(username, password)
     if (this.#costs.length === 0) return plain
     const login = this.#digests.of(username, password)
     const verified = this.#verified.get(login)
     if (verified !== undefined) return verified
-    const underWay = this.#underWay.get(login) ?? this.#hashedPlatform(username, password)
-    this.#underWay.set(login, underWay)
+    // By network, because networks wait for scrypt in different places of the line.
+    const run = this.#digests.of(network, username, password)
+    const underWay = this.#underWay.get(run) ?? this.#hashedPlatform(username, password, network)
+    this.#underWay.set(run, underWay)
     try {
       const platform = await underWay
       if (platform !== undefined) this.#verified.set(login, platform)
       return platform ?? plain
     } finally {
-      this.#underWay.delete(login)
+      this.#underWay.delete(run)
     }
   }
 
@@ -75,14 +80,14 @@ export class Passwords {
     return found
   }
 
-  async #hashedPlatform(username: string, password: string): Promise<string | undefined> {
+  async #hashedPlatform(username: string, password: string, network: string): Promise<string | undefined> {
     const own = [...(this.#hashed.get(this.#digests.of(username)) ?? [])]
     let found: string | undefined
     for (const cost of this.#costs) {
       const index = own.findIndex(({ hash }) => isSame(hash, cost))
       const [entry] = index < 0 ? [] : own.splice(index, 1)
       const hash = entry?.hash ?? unknownHash(cost)
-      const matches = isOf(hash, await this.#derive(password, hash))
+      const matches = isOf(hash, await this.#derive(password, hash, network))
       if (matches) found = entry?.platform
     }
     return found

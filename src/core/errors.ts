@@ -77,6 +77,7 @@ export const refusals = {
   notRetrievable: (what: string) => new BrokerError(404, `This service offering does not let its ${what} be fetched.`),
   operationUnknown: () => new BrokerError(404, 'There is no operation on this resource.'),
   routeUnknown: (method: string, path: string) => new BrokerError(404, `There is no ${method} ${path}.`),
+  methodNotAllowed: (method: string, path: string) => new BrokerError(405, `There is no ${method} ${path}.`),
   instanceGone: () => new BrokerError(410, 'The service instance does not exist.'),
   bindingGone: () => new BrokerError(410, 'The service binding does not exist.'),
   operationGone: () => new BrokerError(410, 'The resource was deleted.'),

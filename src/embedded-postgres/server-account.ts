@@ -1,8 +1,9 @@
 import type { Stats } from 'node:fs'
-import { lstat, readFile, realpath, stat } from 'node:fs/promises'
+import { lstat, realpath, stat } from 'node:fs/promises'
 import { userInfo } from 'node:os'
 import { dirname } from 'node:path'
 import { EmbeddedPostgresError, ignoring, waysOut } from './errors.ts'
+import { findAccount, OWN_ACCOUNT, ownAccount } from './own-account.ts'
 
 /** The account that owns the cluster and runs the server when this process is root, whom PostgreSQL refuses. */
 export interface ServerAccount {
@@ -13,11 +14,15 @@ export interface ServerAccount {
 export const isRoot = process.getuid?.() === 0
 
 /**
- * Whom to run the server as: `undefined` means as ourselves. The owner of an existing cluster decides, so that a
- * cluster made without root goes on working under root; a new one goes to `nobody`, since initdb wants an account
- * that stands in the password file and every distribution has that one.
+ * Chooses the account that runs the server; `undefined` means the account of this process. The owner of an existing
+ * cluster runs it, so that a cluster created without root, or as `nobody` by an earlier version, keeps working under root.
+ * A new cluster belongs to an account of its own, or to `nobody` where that cannot be created: initdb wants an account that
+ * is in the password file.
  */
-export async function chooseServerAccount(cluster: string | undefined): Promise<ServerAccount | undefined> {
+export async function chooseServerAccount(
+  cluster: string | undefined,
+  log: (line: string) => void
+): Promise<ServerAccount | undefined> {
   if (process.platform === 'win32') return undefined
   if (!isRoot) {
     requireOwnName()
@@ -25,17 +30,12 @@ export async function chooseServerAccount(cluster: string | undefined): Promise<
   }
   const owner = cluster === undefined ? undefined : await stat(cluster).catch(ignoring('ENOENT'))
   if (owner !== undefined && owner.uid !== 0) return { uid: owner.uid, gid: owner.gid }
-  const accounts = await readFile('/etc/passwd', 'utf8').catch(ignoring('ENOENT'))
-  const fields = accounts
-    ?.split('\n')
-    .find((line) => line.startsWith('nobody:'))
-    ?.split(':')
-  const [uid, gid] = [Number(fields?.[2]) >>> 0, Number(fields?.[3]) >>> 0]
-  if (fields === undefined || uid === 0) {
-    const message = 'PostgreSQL does not run as root, and there is no account "nobody" to run it as: start the broker'
-    throw new EmbeddedPostgresError('no-account', `${message} as an ordinary user. ${waysOut}`)
-  }
-  return { uid, gid }
+  const account = (await ownAccount(log)) ?? (await findAccount('nobody'))
+  if (account !== undefined) return account
+  const message =
+    `PostgreSQL does not run as root, and there is no account "${OWN_ACCOUNT}" or "nobody" to run it as: start the broker ` +
+    'as an ordinary user.'
+  throw new EmbeddedPostgresError('no-account', `${message} ${waysOut}`)
 }
 
 // initdb ends with "could not look up effective user ID" under a uid that has no name, as containers may run.

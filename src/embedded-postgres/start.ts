@@ -67,11 +67,11 @@ export async function startEmbeddedPostgres(options: EmbeddedPostgresOptions): P
   try {
     locks.push(await takeOwnerLock(path))
     const found = await findCluster(path)
-    const account = await chooseServerAccount(found?.cluster)
+    const log = (text: string) => options.log?.(text.replaceAll('\n', ' '))
+    const account = await chooseServerAccount(found?.cluster, log)
     const directory = await placeCluster(path, found, account)
     // A copied data directory points to the same cluster as its original.
     if (directory.home !== path) locks.push(await takeOwnerLock(directory.home))
-    const log = (text: string) => options.log?.(text.replaceAll('\n', ' '))
     if (directory.home !== path && found === undefined) await retireForgotten(directory, log)
     const copies = account === undefined ? async () => path : () => rootDirectory(account)
     const binaries = await prepareBinaries(platform, account, copies)

@@ -1,13 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http'
-import type { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
+import { collectAllowedMethods } from '../../plugins/allowed-methods.ts'
 import { closeAfterAnswers, closeWith, owe, stateOf } from '../../plugins/client-errors.ts'
-import { answerUnknownRoute, sendError, sendRefusal } from '../../plugins/errors.ts'
+import { sendError, sendRefusal, unknownRouteHandler } from '../../plugins/errors.ts'
+import { SECURITY_HEADERS } from '../../plugins/security-headers.ts'
 import { BrokerError, refusals } from '../core/errors.ts'
+import { type ConnectionBounds, Connections } from './connections.ts'
 
-/** Connections beyond the limit that are taken to be told so; those beyond them are closed without a word. */
-const SPARE_CONNECTIONS = 64
 const MAX_HEADERS = 100
 /** Of several, Node takes the first in silence, and a proxy in front may have taken the last. By length, which few share. */
 const SINGLE_HEADERS = new Map(['host', 'authorization', 'content-type'].map((name) => [name.length, name]))
@@ -16,40 +16,23 @@ const SINGLE_HEADERS = new Map(['host', 'authorization', 'content-type'].map((na
 const RECEIVE_MS = 2_000
 
 /**
- * What a server of our own refuses before any route: connections beyond the limit (but for the probe of `/healthz`),
- * requests that Node would answer without a body or not at all, and paths that are none of ours. To be called before
- * anything is registered.
+ * Lets the broker's own server refuse what no route handles: connections beyond the bounds (except for health checks),
+ * requests that Node would answer without a body or not at all, and unknown paths. To be called before anything is
+ * registered.
  *
  * @returns a function for a server that closes. It closes the connections on which no answer is due, and the others after
  * their answer. Node closes only idle connections that have been used, and no longer looks for slow ones.
  */
-export function guardServer(app: FastifyInstance, maxConnections: number): () => void {
+export function guardServer(app: FastifyInstance, bounds: ConnectionBounds): () => void {
   const { server } = app
-  const open = new Map<string, Socket>()
-  const surplus = new WeakSet<Duplex>()
-  server.maxConnections = maxConnections + SPARE_CONNECTIONS
-  server.on('connection', (socket: Socket) => {
-    const peer = peerOf(socket)
-    open.set(peer, socket)
-    socket.once('close', () => open.delete(peer))
-    if (open.size > maxConnections) surplus.add(socket)
-  })
-  // With TLS, requests have another socket than the connection that they come on.
-  server.on('secureConnection', (socket: Socket) => {
-    const peer = peerOf(socket)
-    const plain = open.get(peer)
-    if (plain === undefined) return
-    open.set(peer, socket)
-    if (surplus.has(plain)) surplus.add(socket)
-  })
+  const connections = new Connections(server, bounds)
   app.setErrorHandler((error, request, reply) => sendError(error, request, reply))
-  app.setNotFoundHandler(answerUnknownRoute)
+  app.setNotFoundHandler(unknownRouteHandler(collectAllowedMethods(app)))
   server.on('connect', refuseTunnel)
   server.on('checkExpectation', refuseExpectation)
   app.addHook('onRequest', (request, reply, done) => {
     owe(request.raw.socket, reply.raw)
-    const isSurplus = surplus.has(request.raw.socket) && request.routeOptions.config.osbPriority !== 'probe'
-    const refusal = isSurplus ? refusals.unavailable('The broker has too many connections.') : refusalOf(request)
+    const refusal = surplusRefusal(connections, request) ?? refusalOf(request)
     if (refusal === undefined) {
       done()
       return
@@ -57,19 +40,27 @@ export function guardServer(app: FastifyInstance, maxConnections: number): () =>
     reply.header('connection', 'close')
     sendRefusal(refusal, request, reply)
   })
+  app.addHook('onResponse', (request, _reply, done) => {
+    // Undefined on routes that are not the broker's, and empty without credentials.
+    if (request.osbPlatform) connections.authenticated(request.raw.socket)
+    done()
+  })
   return () => {
-    for (const socket of open.values()) {
+    for (const socket of connections.sockets) {
       if (stateOf(socket) === 'unused') socket.destroy()
       else closeAfterAnswers(socket)
     }
     setTimeout(() => {
-      for (const socket of open.values()) if (stateOf(socket) !== 'answering') socket.destroy()
+      for (const socket of connections.sockets) if (stateOf(socket) !== 'answering') socket.destroy()
     }, RECEIVE_MS).unref()
   }
 }
 
-function peerOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`
+function surplusRefusal(connections: Connections, { raw, routeOptions }: FastifyRequest): BrokerError | undefined {
+  const surplus = connections.surplusOf(raw.socket)
+  if (surplus === undefined || routeOptions.config.osbPriority === 'probe') return undefined
+  const from = surplus === 'address' ? ' from this address' : ''
+  return refusals.unavailable(`The broker has too many connections${from}.`)
 }
 
 /** What makes a request mean one thing to us and another to a proxy in front (RFC 9112, 3.2), and too many headers. */
@@ -97,7 +88,7 @@ function repeatedHeader(raw: readonly string[]): string | undefined {
 }
 
 /** CONNECT: Node would close the connection without an answer. */
-function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
+export function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
   // The connection is ours alone now; when it is lost, there is nothing left to do.
   socket.on('error', () => socket.destroy())
   socket.resume()
@@ -105,9 +96,10 @@ function refuseTunnel(_request: IncomingMessage, socket: Duplex): void {
 }
 
 /** `Expect` with anything but `100-continue` (RFC 9110, 10.1.1): Node would answer without a body. */
-function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
+export function refuseExpectation(_request: IncomingMessage, response: ServerResponse): void {
   const { status, message } = new BrokerError(417, 'Of Expect, only 100-continue is understood.')
   const body = JSON.stringify({ description: message })
   const type = 'application/json; charset=utf-8'
-  response.writeHead(status, { 'content-type': type, 'content-length': body.length, connection: 'close' }).end(body)
+  const headers = { 'content-type': type, 'content-length': body.length, connection: 'close' }
+  response.writeHead(status, { ...SECURITY_HEADERS, ...headers }).end(body)
 }

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import type { RequestListener } from 'node:http'
 import { hostname } from 'node:os'
 import { context, DiagLogLevel, diag, metrics, propagation, trace } from '@opentelemetry/api'
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks'
@@ -17,7 +18,6 @@ import {
 } from '@opentelemetry/resources'
 import { type IMetricReader, MeterProvider, PeriodicExportingMetricReader } from '@opentelemetry/sdk-metrics'
 import { BatchSpanProcessor, TracerProvider } from '@opentelemetry/sdk-trace'
-import { ConfigError } from '../config.ts'
 import { shippedManifest } from '../package-files.ts'
 import { SCOPE } from '../telemetry/scope.ts'
 import { observeRuntime } from './runtime.ts'
@@ -30,15 +30,26 @@ export interface TelemetryLog {
   warn(fields: object, message: string): void
 }
 
+/** The SDK, once it is registered. */
+export interface RunningSdk {
+  /** Answers a scrape of Prometheus. */
+  readonly metrics: RequestListener | undefined
+  /** Sends what is left and stops. */
+  shutdown(): Promise<void>
+}
+
 /** An exporter that waits longer than its interval would be overtaken by the next one. */
 const EXPORT_TIMEOUT_MS = 30_000
 
-/** Registers the SDK with the API. Returns the way to send what is left and to stop. */
-export async function startSdk(settings: TelemetrySettings, log: TelemetryLog): Promise<() => Promise<void>> {
+/** Registers the SDK with the API. */
+export async function startSdk(settings: TelemetrySettings, log: TelemetryLog): Promise<RunningSdk> {
   const warn = (message: string) => log.warn({ component: 'opentelemetry' }, message)
   diag.setLogger({ error: warn, warn, info() {}, debug() {}, verbose() {} }, DiagLogLevel.WARN)
   const resource = await ownResource()
   const stops: (() => Promise<void>)[] = []
+  // The health listener serves its metrics.
+  const scraped = settings.metrics.includes('prometheus')
+  const prometheus = scraped ? new PrometheusExporter({ preventServerStart: true }) : undefined
   if (settings.traces) {
     const processor = new BatchSpanProcessor({
       exporter: new OTLPTraceExporter(),
@@ -53,14 +64,18 @@ export async function startSdk(settings: TelemetrySettings, log: TelemetryLog): 
     stops.push(() => provider.shutdown())
   }
   if (settings.metrics.length > 0) {
-    const readers = await Promise.all(settings.metrics.map((name) => readerOf(name, settings)))
+    const otlp = settings.metrics.includes('otlp') ? otlpReader(settings) : undefined
+    const readers = [prometheus, otlp].filter((reader) => reader !== undefined)
     const provider = new MeterProvider({ resource, readers })
     metrics.setGlobalMeterProvider(provider)
     observeRuntime()
     stops.push(() => provider.shutdown())
   }
-  return async () => {
-    await Promise.all(stops.map((stop) => stop()))
+  return {
+    metrics: prometheus && ((request, response) => prometheus.getMetricsRequestHandler(request, response)),
+    async shutdown() {
+      await Promise.all(stops.map((stop) => stop()))
+    }
   }
 }
 
@@ -77,27 +92,10 @@ async function ownResource(): Promise<Resource> {
   return defaultResource().merge(own).merge(given)
 }
 
-async function readerOf(
-  name: TelemetrySettings['metrics'][number],
-  { metricIntervalMs, prometheus }: TelemetrySettings
-): Promise<IMetricReader> {
-  if (name === 'otlp') {
-    return new PeriodicExportingMetricReader({
-      exporter: new OTLPMetricExporter(),
-      exportIntervalMillis: metricIntervalMs,
-      exportTimeoutMillis: Math.min(metricIntervalMs, EXPORT_TIMEOUT_MS)
-    })
-  }
-  const exporter = new PrometheusExporter({ ...prometheus, preventServerStart: true })
-  try {
-    await exporter.startServer()
-    return exporter
-  } catch (error) {
-    const { host, port } = prometheus
-    throw new ConfigError(
-      `OTEL_EXPORTER_PROMETHEUS_HOST is ${host} and OTEL_EXPORTER_PROMETHEUS_PORT ${port}, which cannot be listened on: ` +
-        `${error instanceof Error ? error.message : String(error)}.`,
-      { cause: error }
-    )
-  }
+function otlpReader({ metricIntervalMs }: TelemetrySettings): IMetricReader {
+  return new PeriodicExportingMetricReader({
+    exporter: new OTLPMetricExporter(),
+    exportIntervalMillis: metricIntervalMs,
+    exportTimeoutMillis: Math.min(metricIntervalMs, EXPORT_TIMEOUT_MS)
+  })
 }

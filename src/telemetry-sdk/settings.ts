@@ -28,6 +28,18 @@ const SAMPLERS = [
 ] as const
 
 /**
+ * The address of the listener for metrics and health checks.
+ * @throws {ConfigError}
+ */
+export function prometheusAddress(variables: Variables): { readonly host: string; readonly port: number } {
+  const { OTEL_EXPORTER_PROMETHEUS_HOST: host, OTEL_EXPORTER_PROMETHEUS_PORT: port } = variables
+  return {
+    host: host?.trim() || '127.0.0.1',
+    port: whole('OTEL_EXPORTER_PROMETHEUS_PORT', port?.trim() || '9464', 65_535)
+  }
+}
+
+/**
  * Reads the variables of the OpenTelemetry specification; undefined when they ask for nothing. Unlike there, a signal whose
  * exporter is not named is exported only where an endpoint for it is: asking for Prometheus must not send traces anywhere.
  * @throws {ConfigError}
@@ -58,10 +70,7 @@ export function telemetrySettings(variables: Variables): TelemetrySettings | und
     metrics: [...new Set(metrics)],
     sampler: oneOf('OTEL_TRACES_SAMPLER', read('OTEL_TRACES_SAMPLER') ?? 'parentbased_always_on', SAMPLERS),
     samplerRatio: number('OTEL_TRACES_SAMPLER_ARG', read('OTEL_TRACES_SAMPLER_ARG') ?? '1', { minimum: 0, maximum: 1 }),
-    prometheus: {
-      host: read('OTEL_EXPORTER_PROMETHEUS_HOST') ?? '127.0.0.1',
-      port: whole('OTEL_EXPORTER_PROMETHEUS_PORT', read('OTEL_EXPORTER_PROMETHEUS_PORT') ?? '9464', 65_535)
-    },
+    prometheus: prometheusAddress(variables),
     spanDelayMs: whole('OTEL_BSP_SCHEDULE_DELAY', read('OTEL_BSP_SCHEDULE_DELAY') ?? '5000', 3_600_000),
     metricIntervalMs: whole('OTEL_METRIC_EXPORT_INTERVAL', read('OTEL_METRIC_EXPORT_INTERVAL') ?? '60000', 3_600_000)
   }

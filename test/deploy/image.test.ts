@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { createServer } from 'node:http'
 import { createServer as createHttpsServer } from 'node:https'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -47,7 +48,11 @@ test('image: read-only and as its own user, it serves the whole life of a databa
   const { bytes, compressed } = layerSizes(image())
   t.diagnostic(`layers of the application: ${megabytes(bytes)}, compressed ${megabytes(compressed)}`)
 
-  const variables = { ...(await postgresVariables()), BROKER_PORT: String(await freePort()) }
+  const variables = {
+    ...(await postgresVariables()),
+    BROKER_PORT: String(await freePort()),
+    OTEL_EXPORTER_PROMETHEUS_PORT: String(await freePort())
+  }
   const { command, options } = within(image(), [...image().entrypoint, ...image().cmd], { variables })
   const broker = await serve(t, command, options)
   assert.match(broker.greeting, /http:\/\/[0-9.]+:\d+ \(state: postgres\)/)
@@ -67,7 +72,7 @@ test('image: read-only and as its own user, it serves the whole life of a databa
   assert.match(stderr, /^GET \/healthz: .*ECONNREFUSED.*\n$/)
 })
 
-test('image: its health check asks by HTTPS where the broker has a certificate', async (t) => {
+test('image: without the health listener, its health check asks the broker, by HTTPS if it has a certificate', async (t) => {
   const fixture = (name: string) => readFileSync(join(import.meta.dirname, '../fixtures/tls', name))
   const asked: string[] = []
   const server = createHttpsServer({ cert: fixture('cert.pem'), key: fixture('key.pem') }, (request, reply) => {
@@ -76,9 +81,26 @@ test('image: its health check asks by HTTPS where the broker has a certificate',
   })
   const port = String(await listenOn(server))
   t.after(() => server.close())
-  assert.deepEqual(await healthOf(t, { BROKER_PORT: port, BROKER_TLS_CERT: 'cert.pem' }), { code: 0, stderr: '' })
-  const { code, stderr } = await healthOf(t, { BROKER_PORT: port, BROKER_TLS_CERT: 'cert.pem' })
+  const variables = { BROKER_PORT: port, BROKER_TLS_CERT: 'cert.pem', BROKER_HEALTH_LISTENER: 'off' }
+  assert.deepEqual(await healthOf(t, variables), { code: 0, stderr: '' })
+  const { code, stderr } = await healthOf(t, variables)
   assert.deepEqual([code, stderr, asked], [1, 'GET /healthz answered 503\n', ['/healthz', '/healthz']])
+})
+
+test('image: its health check asks the health listener, wherever that listens', async (t) => {
+  const asked: string[] = []
+  const server = createServer((request, reply) => {
+    asked.push(`${request.url} ${request.socket.localAddress}`)
+    reply.end('{}')
+  })
+  const port = String(await listenOn(server))
+  t.after(() => server.close())
+  const variables = { OTEL_EXPORTER_PROMETHEUS_PORT: port, BROKER_PORT: '1', BROKER_TLS_CERT: 'cert.pem' }
+  for (const host of ['', '0.0.0.0', '::', '127.0.0.1']) {
+    const outcome = await healthOf(t, { ...variables, OTEL_EXPORTER_PROMETHEUS_HOST: host })
+    assert.deepEqual(outcome, { code: 0, stderr: '' }, host)
+  }
+  assert.deepEqual(asked, Array(4).fill('/healthz 127.0.0.1'))
 })
 
 test('image: its compiled code is that of its user and its Node', () => {

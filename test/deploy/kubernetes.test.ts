@@ -36,6 +36,7 @@ const values = {
     },
     networkPolicy: {
       from: [{ namespaceSelector: {} }],
+      metricsFrom: [{ podSelector: { matchLabels: { 'app.kubernetes.io/name': 'prometheus' } } }],
       postgresPorts: [5432, 6432],
       egress: [{ ports: [{ port: 4318, protocol: 'TCP' }] }]
     },
@@ -111,6 +112,41 @@ test('deploy/helm: what Prometheus is told to ask is where the metrics are', asy
   assert.match(await reply.text(), /^# TYPE osb_/m)
 })
 
+test('deploy/helm: the network policy opens the metrics to the peers that are named, and to no others', async (t) => {
+  const rulesOf = (manifests: Manifest[]) =>
+    manifests
+      .find(({ kind }) => kind === 'NetworkPolicy')
+      .spec.ingress.filter(({ ports }: Manifest) => ports.some(({ port }: Manifest) => port === 'health'))
+  const most = await chartManifests(t, values.most)
+  if (most.length === 0) return
+  const [rule, ...others] = rulesOf(most)
+  assert.deepEqual([rule.from, others], [values.most.networkPolicy.metricsFrom, []])
+  assert.deepEqual(rulesOf(await chartManifests(t, { ...values.least, metrics: { enabled: true } })), [])
+  const closed = { ...values.most, networkPolicy: { metricsFrom: [] } }
+  await assert.rejects(rendered(chart, closed), /networkPolicy.metricsFrom must select the pods of Prometheus/)
+})
+
+test('deploy/kubernetes: the probes are answered where they ask, with the variables of the container', async (t) => {
+  const { env, livenessProbe, readinessProbe } = broker(base)
+  const port = String(await freePort())
+  const asked = env.filter(({ name }: Manifest) => /^(BROKER_HEALTH|OTEL)_/.test(name))
+  const osb = [process.execPath, join(root, 'src/cli/osb.js'), 'serve']
+  await serve(t, osb, {
+    env: {
+      ...plainEnvironment(),
+      ...credentials,
+      BROKER_STORAGE: 'memory',
+      BROKER_CATALOG_PATH: join(root, 'test/fixtures/seed-catalog.yaml'),
+      BROKER_PORT: '0',
+      ...Object.fromEntries(asked.map(({ name, value }: Manifest) => [name, value])),
+      OTEL_EXPORTER_PROMETHEUS_PORT: port
+    }
+  })
+  for (const { httpGet } of [livenessProbe, readinessProbe]) {
+    assert.equal((await fetch(`http://127.0.0.1:${port}${httpGet.path}`)).status, 200)
+  }
+})
+
 test('deploy/helm: a release without its Secret is refused, in words', async () => {
   const refused = await rendered(chart, {}).then(
     (manifests) => manifests === undefined,
@@ -142,6 +178,34 @@ const damages: [string, (manifests: Manifest[]) => void, RegExp][] = [
       broker(all).ports[0].containerPort = 80
     },
     /port/
+  ],
+  [
+    'metrics that every pod may read',
+    (all) => {
+      all.find(({ kind }) => kind === 'NetworkPolicy').spec.ingress.push({ ports: [{ port: 'health' }] })
+    },
+    /opens health to every pod/
+  ],
+  [
+    'a network policy that opens every port',
+    (all) => {
+      all.find(({ kind }) => kind === 'NetworkPolicy').spec.ingress.push({})
+    },
+    /opens every port to every pod/
+  ],
+  [
+    'probes on the port of the platforms',
+    (all) => {
+      broker(all).livenessProbe.httpGet.port = 'http'
+    },
+    /livenessProbe: port http/
+  ],
+  [
+    'a health listener that the kubelet does not reach',
+    (all) => {
+      broker(all).env = broker(all).env.filter(({ name }: Manifest) => name !== 'OTEL_EXPORTER_PROMETHEUS_HOST')
+    },
+    /kubelet does not reach/
   ],
   [
     'a variable that nobody reads',
@@ -205,11 +269,21 @@ async function misfits(t: TestContext, manifests: Manifest[]): Promise<string[]>
   for (const kind of ['startupProbe', 'livenessProbe', 'readinessProbe']) {
     const { path, port } = container[kind].httpGet
     expect((await app.inject(path)).statusCode === 200, `${kind}: there is no ${path}`)
-    expect(port === 'http', `${kind}: port ${port}`)
+    expect(port === 'health', `${kind}: port ${port}`)
   }
   const port = container.env.find(({ name }: { name: string }) => name === 'BROKER_PORT')
   const listening = port === undefined ? Environment.properties.BROKER_PORT.default : Number(port.value)
   expect(container.ports[0].containerPort === listening, `the port of the container is not ${listening}`)
+  const variableOf = (name: string) => container.env.find((variable: { name: string }) => variable.name === name)?.value
+  const health = container.ports.find(({ name }: { name: string }) => name === 'health')?.containerPort
+  expect(
+    variableOf('BROKER_HEALTH_LISTENER') === 'on' && variableOf('OTEL_EXPORTER_PROMETHEUS_HOST') === '0.0.0.0',
+    'the kubelet does not reach the health listener'
+  )
+  expect(
+    Number(variableOf('OTEL_EXPORTER_PROMETHEUS_PORT')) === health,
+    `the port of the health listener is not ${health}`
+  )
 
   for (const { name, value } of container.env) {
     expect(name in Environment.properties || name.startsWith('OTEL_'), `the broker reads no ${name}`)
@@ -230,7 +304,11 @@ async function misfits(t: TestContext, manifests: Manifest[]): Promise<string[]>
     if (kind === 'Service') expect(selects(selecting.selector), 'the Service selects other pods')
     if (kind === 'PodDisruptionBudget')
       expect(selects(selecting.selector.matchLabels), `the ${kind} selects other pods`)
-    if (kind === 'NetworkPolicy') expect(selects(selecting.podSelector.matchLabels), `the ${kind} selects other pods`)
+    if (kind !== 'NetworkPolicy') continue
+    expect(selects(selecting.podSelector.matchLabels), `the ${kind} selects other pods`)
+    const open = selecting.ingress.filter(({ from = [] }: Manifest) => from.length === 0)
+    const ports = open.flatMap((rule: Manifest) => rule.ports ?? [{ port: 'every port' }])
+    for (const { port } of ports) expect(port === 'http', `the NetworkPolicy opens ${port} to every pod`)
   }
   for (const kind of ['Service', 'PodDisruptionBudget', 'NetworkPolicy', 'ServiceAccount']) {
     expect(

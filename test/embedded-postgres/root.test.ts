@@ -13,6 +13,7 @@ import {
 } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, test } from 'node:test'
+import { findAccount } from '../../src/embedded-postgres/own-account.ts'
 import { findProcess } from '../../src/embedded-postgres/processes.ts'
 import { isTrusted } from '../../src/embedded-postgres/root-directory.ts'
 import { isRoot } from '../../src/embedded-postgres/server-account.ts'
@@ -31,7 +32,7 @@ describe('root', { concurrency: 4 }, () => {
     const owner = await start()
     const { uid, gid } = statSync(owner.clusterDir)
     assert.equal((await findProcess(owner.pid))?.uid, uid)
-    assert.notEqual(uid, 0)
+    assert.deepEqual({ uid, gid }, (await findAccount('osb-postgres')) ?? (await findAccount('nobody')))
     assert.equal(dirname(owner.clusterDir), dataDir)
     const folder = statSync(dataDir)
     assert.deepEqual([folder.uid, folder.gid, folder.mode & 0o777], [0, gid, 0o710])

@@ -31,7 +31,7 @@ export async function openMemoryBroker(
   const stream = { write: (line: string) => void errors.push(line) }
   const http = { ...serverOptions.http, requireHostHeader: false }
   const app = Fastify({ ...serverOptions, http, logger: { level: 'error', stream } })
-  guardServer(app, MAX_CONNECTIONS)
+  guardServer(app, { max: MAX_CONNECTIONS, maxPerAddress: MAX_CONNECTIONS })
   const scopes: FastifyInstance[] = []
   app.addHook('onRegister', (scope) => void scopes.push(scope))
   const store = () => {

@@ -209,8 +209,8 @@ test('any route: ids that cannot be are answered 4xx with a description, over re
     ['%', 400, /./],
     ['%c3%28', 400, /./],
     ['%ed%a0%80', 400, /./],
-    ['%00', 400, /NUL/],
-    ['a%00b', 400, /NUL/]
+    ['%00', 400, /U\+0000/],
+    ['a%00b', 400, /U\+0000/]
   ]
   for (const [id, status, says] of cases) {
     const path = `/v2/service_instances/${id}`
@@ -414,14 +414,11 @@ test('any route: bad and repeated query parameters answer 400 that names them', 
   answered(await platform.fetch('i-1'), 200)
 })
 
-test('any route: unknown paths and methods answer 404 with a description below the prefix', async (t) => {
+test('any route: unknown paths answer 404 with a description below the prefix', async (t) => {
   const app = await buildApp(t, { prefix: '/osb' })
   for (const path of ['/osb/v2/unknown', '/osb/v3/catalog', '/osb/', '/osb/v2/service_instances/i-1/unknown']) {
     const reply = await app.inject({ url: path, headers })
     refused(reply, 404, new RegExp(`no GET ${path}`))
-  }
-  for (const method of ['POST', 'PATCH', 'PUT', 'DELETE'] as const) {
-    refused(await app.inject({ method, url: '/osb/v2/catalog', headers }), 404, new RegExp(`no ${method}`))
   }
   refused(await app.inject({ url: `/osb/${'x'.repeat(12_000)}`, headers }), 404, /no GET/)
 })

@@ -1,112 +1,11 @@
 import assert from 'node:assert/strict'
-import { once } from 'node:events'
-import { readFileSync } from 'node:fs'
-import { connect, type Socket } from 'node:net'
-import { text } from 'node:stream/consumers'
-import { type TestContext, test } from 'node:test'
-import { setTimeout as delay } from 'node:timers/promises'
-import { connect as tls } from 'node:tls'
+import { test } from 'node:test'
 import Fastify, { type FastifyInstance } from 'fastify'
-import { openServiceBroker } from '../../src/app.ts'
 import { guardServer } from '../../src/server/guard.ts'
 import { serverOptions } from '../../src/server.ts'
-import { credentials, headers, provisionBody, testCatalog } from '../helper/app.ts'
+import { headers } from '../helper/app.ts'
 import { until } from './broker-process.ts'
-
-/** A broker whose server is that of the process, but for shorter times. */
-async function guarded(t: TestContext, { maxConnections = 100, headersMs = 10_000, requestMs = 30_000 } = {}) {
-  const http = {
-    ...serverOptions.http,
-    requireHostHeader: false,
-    headersTimeout: headersMs,
-    connectionsCheckingInterval: 50
-  }
-  const app = Fastify({ ...serverOptions, http, requestTimeout: requestMs })
-  const closeUnused = guardServer(app, maxConnections)
-  app.addHook('preClose', async () => closeUnused())
-  t.after(() => app.close())
-  await app.register(openServiceBroker, { catalog: testCatalog(), auth: credentials })
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  const address = app.server.address()
-  assert.ok(typeof address === 'object' && address !== null)
-  return { app, dial: () => dial(t, address.port) }
-}
-
-/** A connection, and what came on it. */
-interface Line {
-  readonly socket: Socket
-  readonly said: string
-  readonly closed: boolean
-  send(text: string): void
-  /** The answers, once the server has closed the connection. */
-  answers(): Promise<Reply[]>
-}
-
-interface Reply {
-  readonly status: number
-  readonly head: string
-  readonly body: Record<string, unknown>
-}
-
-async function dial(t: TestContext, port: number): Promise<Line> {
-  const socket = connect(port, '127.0.0.1')
-  t.after(() => socket.destroy())
-  let said = ''
-  let closed = false
-  socket.setEncoding('latin1').on('data', (text) => {
-    said += text
-  })
-  socket.on('error', () => undefined)
-  socket.on('close', () => {
-    closed = true
-  })
-  await once(socket, 'connect')
-  return {
-    socket,
-    get said() {
-      return said
-    },
-    get closed() {
-      return closed
-    },
-    send: (text) => socket.write(Buffer.from(text, 'latin1')),
-    async answers() {
-      await until('the server closes the connection', () => closed, 10_000)
-      return repliesIn(said)
-    }
-  }
-}
-
-function repliesIn(text: string): Reply[] {
-  const replies: Reply[] = []
-  for (let rest = text; rest !== ''; ) {
-    const [head = ''] = rest.split('\r\n\r\n', 1)
-    const length = Number(/\r\ncontent-length: (\d+)/i.exec(head)?.[1] ?? 0)
-    const body = rest.slice(head.length + 4, head.length + 4 + length)
-    replies.push({ status: Number(head.split(' ')[1]), head, body: body === '' ? {} : JSON.parse(body) })
-    rest = rest.slice(head.length + 4 + length)
-  }
-  return replies
-}
-
-const platform = `Authorization: ${headers.authorization}\r\nX-Broker-API-Version: 2.17\r\n`
-const get = (path: string, more = '') => `GET ${path} HTTP/1.1\r\nHost: broker\r\n${platform}${more}\r\n`
-const put = (path: string, body: string, more = '') =>
-  `PUT ${path} HTTP/1.1\r\nHost: broker\r\n${platform}Content-Length: ${body.length}\r\n${more}\r\n${body}`
-const instance = '/v2/service_instances/i-1'
-const provision = JSON.stringify(provisionBody())
-
-/** One answer, a JSON object with a description, on a connection that is closed then. */
-async function refusedOnce(line: Line, status: number, description: RegExp): Promise<Reply> {
-  const replies = await line.answers()
-  const [reply] = replies
-  assert.ok(reply)
-  assert.deepEqual([replies.length, reply.status], [1, status], line.said)
-  assert.match(reply.head, /\r\ncontent-type: application\/json/i)
-  assert.match(reply.head, /\r\nconnection: close/i)
-  assert.match(String(reply.body.description), description)
-  return reply
-}
+import { dial, get, guarded, instance, provision, put, refusedOnce, repliesIn } from './lines.ts'
 
 const broken: [string, string, number, RegExp][] = [
   ['no HTTP', 'nonsense\r\n\r\n', 400, /not a valid HTTP request/],
@@ -148,8 +47,9 @@ test('server: what has to be understood is understood', async (t) => {
     [get('/healthz', 'Connection: upgrade\r\nUpgrade: websocket\r\n'), 200],
     [get('/healthz', 'Upgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQCAAAAAAIAAAAA\r\n'), 200],
     ['GET /healthz HTTP/1.0\r\n\r\n', 200],
-    [get('/healthz').replace('GET', 'TRACE'), 404],
-    [get('/healthz').replace('GET', 'PROPFIND'), 404],
+    [get('/healthz').replace('GET', 'TRACE'), 405],
+    [get('/healthz').replace('GET', 'PROPFIND'), 405],
+    [get('/unknown').replace('GET', 'PROPFIND'), 404],
     [get('*').replace('GET', 'OPTIONS'), 404],
     [put(instance, provision, 'Expect: 100-continue\r\n'), 100]
   ]
@@ -241,39 +141,6 @@ test('server: a connection that says nothing is closed without an answer', async
   assert.deepEqual(await line.answers(), [])
 })
 
-test('server: connections over the limit are told 503, but for the probe; closed ones make room', async (t) => {
-  const { dial } = await guarded(t, { maxConnections: 5 })
-  const lines = await Promise.all(Array.from({ length: 5 }, dial))
-  const surplus = await dial()
-  surplus.send(get('/v2/catalog'))
-  const reply = await refusedOnce(surplus, 503, /too many connections/)
-  assert.match(reply.head, /\r\nretry-after: 5\r\n/i)
-  const probe = await dial()
-  probe.send(get('/healthz', 'Connection: close\r\n'))
-  assert.deepEqual(
-    (await probe.answers()).map(({ status, body }) => [status, body]),
-    [[200, { status: 'ok' }]]
-  )
-  for (const line of lines) line.send(get('/healthz'))
-  for (const line of lines) await until('it is served', () => line.said.includes('200 OK'))
-  lines[0]?.socket.destroy()
-  await until('there is room', async () => {
-    const next = await dial()
-    next.send(get('/v2/catalog', 'Connection: close\r\n'))
-    return (await next.answers())[0]?.status === 200
-  })
-})
-
-test('server: connections far over the limit are closed at once', async (t) => {
-  const { dial } = await guarded(t, { maxConnections: 5 })
-  const lines = await Promise.all(Array.from({ length: 5 + 64 }, dial))
-  const last = await dial()
-  await until('it is closed', () => last.closed)
-  assert.equal(last.said, '')
-  await delay(0)
-  assert.ok(lines.every(({ closed }) => !closed))
-})
-
 test('server: connections that are unused, or get no further, do not hold up its end', async (t) => {
   const { app, dial } = await guarded(t)
   const [unused, headersAlone, half] = [await dial(), await dial(), await dial()]
@@ -288,7 +155,7 @@ test('server: connections that are unused, or get no further, do not hold up its
 
 test('server: an answer that is due when the server closes is the last one on its connection', async (t) => {
   const app = Fastify(serverOptions)
-  const closeUnused = guardServer(app, 10)
+  const closeUnused = guardServer(app, { max: 10, maxPerAddress: 10 })
   const closing = Promise.withResolvers<void>()
   app.addHook('preClose', async () => {
     closeUnused()
@@ -312,37 +179,6 @@ test('server: an answer that is due when the server closes is the last one on it
   const [reply] = await line.answers()
   assert.equal(reply?.status, 200)
   assert.match(reply?.head ?? '', /connection: close/i)
-  await closed
-})
-
-test('server: over TLS, connections are counted, told and closed as without', async (t) => {
-  const file = (name: string) => readFileSync(new URL(`../fixtures/tls/${name}`, import.meta.url))
-  const https = { ...serverOptions.http, key: file('key.pem'), cert: file('cert.pem') }
-  const { http: _, ...options } = serverOptions
-  const app = Fastify({ ...options, https })
-  const closeUnused = guardServer(app, 2)
-  app.addHook('preClose', async () => closeUnused())
-  app.get('/', async () => delay(300, { slow: true }))
-  await app.listen({ host: '127.0.0.1', port: 0 })
-  const address = app.server.address()
-  assert.ok(typeof address === 'object' && address !== null)
-  const { port } = address
-  const silent = connect(port, '127.0.0.1')
-  t.after(() => silent.destroy())
-  await once(silent, 'connect')
-  const request = async () => {
-    const socket = tls({ port, host: '127.0.0.1', rejectUnauthorized: false })
-    t.after(() => socket.destroy())
-    await once(socket, 'secureConnect')
-    const reply = text(socket)
-    socket.write('GET / HTTP/1.1\r\nHost: broker\r\n\r\n')
-    return { reply }
-  }
-  const first = await request()
-  const second = await request()
-  assert.match(await second.reply, /^HTTP\/1.1 503 [\s\S]*too many connections/)
-  const closed = app.close()
-  assert.match(await first.reply, /^HTTP\/1.1 200 [\s\S]*"slow":true/)
   await closed
 })
 

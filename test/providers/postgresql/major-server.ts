@@ -32,7 +32,7 @@ async function start(): Promise<MajorServer | undefined> {
     ['initdb', 'postgres', 'pg_dump', 'pg_restore'].every((one) => existsSync(join(bin, one)))
   const bin = folders.find((folder) => folder !== '' && complete(folder))
   if (bin === undefined) return undefined
-  const account = await chooseServerAccount(undefined)
+  const account = await chooseServerAccount(undefined, console.log)
   const folder = mkdtempSync(join(tmpdir(), 'osb-major-server-'))
   let server: ChildProcess | undefined
   process.once('exit', () => {

@@ -37,7 +37,7 @@ async function runTests(more: Record<string, string>): Promise<number> {
 
 /** A cluster that is thrown away; PostgreSQL refuses root, so that it runs as somebody else then. */
 async function onServer(bin: string, run: (adminUrl: string) => Promise<number>): Promise<number> {
-  const account = await chooseServerAccount(undefined)
+  const account = await chooseServerAccount(undefined, console.log)
   const folder = mkdtempSync(join(tmpdir(), 'osb-major-'))
   chmodSync(folder, 0o711)
   const home = mkdtempSync(join(folder, 'server-'))

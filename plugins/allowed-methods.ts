@@ -1,0 +1,36 @@
+import type { FastifyInstance } from 'fastify'
+
+/** Returns the methods of the routes that match a path, sorted; none for an unknown path. */
+export type AllowedMethods = (path: string) => string[]
+
+/**
+ * Learns the routes that are registered on the app afterwards. A router finds a route by method and path, and cannot say
+ * which other methods a path has.
+ */
+export function collectAllowedMethods(app: FastifyInstance): AllowedMethods {
+  const methodsOf = new Map<string, Set<string>>()
+  app.addHook('onRoute', ({ url, method }) => {
+    const methods = methodsOf.get(url) ?? new Set()
+    for (const name of [method].flat()) methods.add(name.toUpperCase())
+    methodsOf.set(url, methods)
+  })
+  let compiled: { pattern: RegExp; methods: string[] }[] | undefined
+  return (path) => {
+    // All routes are registered before the first request.
+    compiled ??= [...methodsOf].map(([url, methods]) => ({ pattern: patternOf(url), methods: [...methods] }))
+    const matching = compiled.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods)
+    return [...new Set(matching)].sort()
+  }
+}
+
+/** Our routes have parameters that are whole segments, and wildcards at the end. */
+function patternOf(url: string): RegExp {
+  const source = url
+    .split('/')
+    .map((segment) => {
+      if (segment.startsWith(':')) return '[^/]+'
+      return segment === '*' ? '.*' : segment.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+    })
+    .join('/')
+  return new RegExp(`^${source}$`)
+}
