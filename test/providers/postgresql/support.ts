@@ -139,7 +139,8 @@ export class Instance {
   /** To other options of a plan; the instance keeps its own when that is refused. */
   async update(options: JsonObject, call: Call = {}): Promise<void> {
     const previous = { plan, options: this.options, parameters: this.parameters }
-    await this.provider.update?.({ ...this.#instanceTask(this.id, this.parameters, call), options, previous })
+    const bindings = async () => this.#standing().bindings
+    await this.provider.update?.({ ...this.#instanceTask(this.id, this.parameters, call), options, previous, bindings })
     this.options = options
   }
 
