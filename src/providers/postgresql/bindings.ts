@@ -35,8 +35,8 @@ export async function createLogin(
   await enableLogin(maintenance, binding)
   if (password !== undefined) await tryLogin(place, { binding, password, locked })
   // Attempts that crashed, or ran side by side, may have left the limit raised that they raised to get in
-  if ((await connectionLimit(maintenance, names.database)) !== plan.connection_limit) {
-    await setConnectionLimit(maintenance, names.database, plan.connection_limit)
+  if ((await connectionLimit(maintenance, names.database)) !== plan.database_connection_limit) {
+    await setConnectionLimit(maintenance, names.database, plan.database_connection_limit)
   }
 }
 

@@ -34,7 +34,7 @@ export async function createInstance(
     `SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' ALLOW_CONNECTIONS false CONNECTION LIMIT %s',
                    $1::text, current_user, $2::int)
      WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = $1)`,
-    [names.database, options.connection_limit]
+    [names.database, options.database_connection_limit]
   )
   await maintenance.query(`REVOKE ALL ON DATABASE ${database} FROM PUBLIC`)
   await maintenance.query(`GRANT CONNECT, TEMPORARY, CREATE ON DATABASE ${database} TO ${owner}`)
@@ -60,7 +60,7 @@ export async function createInstance(
 /** The whole of an update, too. Timeouts and memory are defaults, which a tenant may change for its own sessions. */
 export async function applyPlan(maintenance: Session, names: InstanceNames, options: PlanOptions): Promise<void> {
   const database = quoteIdentifier(names.database)
-  await setConnectionLimit(maintenance, names.database, options.connection_limit)
+  await setConnectionLimit(maintenance, names.database, options.database_connection_limit)
   for (const setting of ['statement_timeout', 'idle_in_transaction_session_timeout', 'work_mem'] as const) {
     await maintenance.query(`ALTER DATABASE ${database} SET ${setting} = ${quoteLiteral(options[setting])}`)
   }

@@ -18,7 +18,7 @@ import {
 } from './names.ts'
 import { backupOf, type PostgresqlProviderOptions, serversOf } from './options.ts'
 import { bindingRole, databaseLabel } from './parameters.ts'
-import { lifetimeMs, planOptions, planOptionsSource } from './plan-options.ts'
+import { lifetimeMs, planOptionFaults, planOptions, planOptionsSource } from './plan-options.ts'
 import { removeInstance } from './removal.ts'
 import { repairInstance } from './repair/repair.ts'
 import { scramVerifier } from './scram.ts'
@@ -40,6 +40,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     name: 'postgresql',
     mode: 'either',
     options: planOptionsSource(servers.names),
+    optionFaults: planOptionFaults,
 
     async provision(task): Promise<Provisioned> {
       const plan = planOptions(task.options)

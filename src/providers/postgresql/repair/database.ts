@@ -44,9 +44,10 @@ export async function databaseDrift(
     drift.push({ resource, finding, heal: async () => void (await maintenance.query(statement)) })
 
   if (!row.owned) add(`belongs to ${row.owner}`, `ALTER DATABASE ${database} OWNER TO CURRENT_USER`)
-  if (row.limit !== plan.connection_limit) {
-    const heal = () => setConnectionLimit(maintenance, names.database, plan.connection_limit)
-    drift.push({ resource, finding: `has the connection limit ${row.limit}, not ${plan.connection_limit}`, heal })
+  const limit = plan.database_connection_limit
+  if (row.limit !== limit) {
+    const heal = () => setConnectionLimit(maintenance, names.database, limit)
+    drift.push({ resource, finding: `has the connection limit ${row.limit}, not ${limit}`, heal })
   }
   for (const setting of ['statement_timeout', 'idle_in_transaction_session_timeout', 'work_mem'] as const) {
     if (row.settings.includes(`${setting}=${plan[setting]}`)) continue

@@ -99,7 +99,7 @@ export function describeUsage(usage: Usage, plan: PlanOptions): Description {
   return {
     measures: [
       Number.isFinite(quota) ? { ...storage, limit: quota } : storage,
-      { name: 'connections', unit: 'count', used: usage.connections, limit: plan.connection_limit }
+      { name: 'connections', unit: 'count', used: usage.connections, limit: plan.database_connection_limit }
     ],
     ...(usage.lockedAtBytes === undefined ? {} : { notice: usage.open ? LOCKED : CLOSED })
   }
