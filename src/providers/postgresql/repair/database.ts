@@ -33,10 +33,11 @@ export async function databaseDrift(
     [names.database, names.owner]
   )
   if (row === undefined) return { drift: [{ resource, finding: 'is not there' }], usable: false }
+  // Its storage quota has closed it: its roles may not connect
+  const full = row.locked && row.limit !== -2 && !(row.open && row.acl.includes(`${names.owner} CONNECT`))
   if (!row.open) {
-    // One that its storage quota has closed is as it should be
     const finding = row.limit === -2 ? 'its removal was interrupted' : 'is closed'
-    return { drift: row.locked && row.limit !== -2 ? [] : [{ resource, finding }], usable: false }
+    return { drift: full ? [] : [{ resource, finding }], usable: false }
   }
   const database = quoteIdentifier(names.database)
   const drift: Drift[] = []
@@ -57,7 +58,7 @@ export async function databaseDrift(
   const wanted = [
     ...['CONNECT', 'TEMPORARY', 'CREATE'].map((right) => [names.owner, right] as const),
     [names.reader, 'CONNECT'] as const
-  ]
+  ].filter(([, right]) => !full || right !== 'CONNECT')
   for (const [role, right] of wanted) {
     if (row.acl.includes(`${role} ${right}`)) continue
     add(`${role} has lost ${right}`, `GRANT ${right} ON DATABASE ${database} TO ${quoteIdentifier(role)}`)
@@ -70,5 +71,5 @@ export async function databaseDrift(
     const from = grantee === 'PUBLIC' ? grantee : quoteIdentifier(grantee)
     add(`${grantee} has got ${right}`, `REVOKE ${right} ON DATABASE ${database} FROM ${from}`)
   }
-  return { drift, usable: true }
+  return { drift, usable: !full }
 }
