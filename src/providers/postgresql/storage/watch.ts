@@ -9,6 +9,7 @@ import type { AdminServer } from '../server.ts'
 import type { Servers } from '../servers.ts'
 import { close } from './closing.ts'
 import { lift, lock } from './lock.ts'
+import { Reclaim, type Reclaimable } from './reclaim.ts'
 import { ownerLogins, type Step, stepFor } from './steps.ts'
 import { usageOf } from './usage.ts'
 
@@ -17,6 +18,11 @@ interface Watched {
   readonly state: InstanceState
   readonly names: InstanceNames
   readonly quota: number
+}
+
+/** An instance that stays locked. */
+interface Full extends Reclaimable {
+  readonly watched: Watched
 }
 
 /** Databases that one statement looks at: each size is read from the disk. */
@@ -32,6 +38,7 @@ export class StorageWatch {
   readonly #servers: Servers
   /** When all instances were searched in vain for a locked owner, by its name. */
   readonly #searched = new Map<string, number>()
+  readonly #reclaim = new Reclaim()
 
   constructor(servers: Servers) {
     this.#servers = servers
@@ -39,13 +46,18 @@ export class StorageWatch {
 
   async run(round: WatchRound): Promise<void> {
     const locked = await this.#lockedOwners(round)
+    const full: Full[] = []
     const where = (options: JsonObject) => Number.isFinite(quotaOf(options))
     const wanted = ({ names }: Watched) => {
       locked.delete(names.owner)
       return true
     }
-    await this.#visit(round, round.instances({ where, bindings: false }), wanted)
+    await this.#visit(round, round.instances({ where, bindings: false }), { wanted, full })
     await this.#lift(round, locked)
+    // The others first: they must not wait until the tables of one instance are rewritten
+    for (const { server, watched } of await this.#reclaim.run(round, full)) {
+      await guarded(round, async () => void (await watchBatch(server, [watched], round)))
+    }
   }
 
   /** Lifts the lock of an instance that has moved to a plan without a quota, which {@link run} does not read. */
@@ -57,20 +69,24 @@ export class StorageWatch {
     for (const owner of owners) this.#searched.set(owner, now)
     // One that is found is searched again while it is locked: an operation on it may be in the way now.
     const wanted = ({ names }: Watched) => owners.has(names.owner) && this.#searched.delete(names.owner)
-    await this.#visit(round, round.instances({ bindings: false }), wanted)
+    await this.#visit(round, round.instances({ bindings: false }), { wanted })
   }
 
-  /** Visits the wanted ones, in batches for each server. */
+  /** Visits the wanted ones, in batches for each server, and adds to `full` those that stay locked. */
   async #visit(
     round: WatchRound,
     instances: AsyncIterable<StandingInstance>,
-    wanted: (watched: Watched) => boolean
+    { wanted, full = [] }: { wanted: (watched: Watched) => boolean; full?: Full[] }
   ): Promise<void> {
     const waiting = new Map<AdminServer, Watched[]>()
     const serverOf = this.#serverFinder(round)
     const visit = async (server: AdminServer, batch: readonly Watched[]) => {
       waiting.delete(server)
-      await guarded(round, () => watchBatch(server, batch, round))
+      await guarded(round, async () => {
+        for (const watched of await watchBatch(server, batch, round)) {
+          full.push({ server, watched, instanceId: watched.instanceId, names: watched.names })
+        }
+      })
     }
     for await (const instance of instances) {
       const watched = watchedOf(instance)
@@ -160,18 +176,23 @@ function watchedOf({ instanceId, options, state }: StandingInstance): Watched | 
   return { instanceId, state: saved, names: instanceNames(saved), quota: quotaOf(options) }
 }
 
-async function watchBatch(server: AdminServer, batch: readonly Watched[], round: WatchRound): Promise<void> {
+/** @returns the instances that stay locked */
+async function watchBatch(server: AdminServer, batch: readonly Watched[], round: WatchRound): Promise<Watched[]> {
   await server.ready()
   const reader = { query: server.read.bind(server) }
   const usages = await usageOf(
     reader,
     batch.map(({ names }) => names)
   )
+  const full: Watched[] = []
   for (const watched of batch) {
     const usage = usages.get(watched.names.database)
     if (usage === undefined) continue
-    if (stepFor(usage, watched.quota) !== undefined) await act(server, watched, round)
+    const step = stepFor(usage, watched.quota)
+    if (step !== undefined) await act(server, watched, round)
+    if (step !== 'lift' && usage.lockedAtBytes !== undefined) full.push(watched)
   }
+  return full
 }
 
 /** Decides again, now that no task works on the instance. */
