@@ -1,6 +1,7 @@
 import { Rejected } from '../../core/provider.ts'
 import { NamesTaken } from './attempt.ts'
 import { installExtensions } from './extensions.ts'
+import { closeLargeObjects } from './large-objects.ts'
 import type { InstanceNames } from './names.ts'
 import type { PlanOptions } from './plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
@@ -52,6 +53,8 @@ export async function createInstance(
     await tenant.query(`${defaults} GRANT SELECT ON TABLES TO ${reader}`)
     await tenant.query(`${defaults} GRANT SELECT ON SEQUENCES TO ${reader}`)
     await tenant.query(`${defaults} GRANT USAGE ON SCHEMAS TO ${reader}`)
+    const { superuser } = await server.ready()
+    if (superuser) await closeLargeObjects(tenant, names)
   }
   await inDatabase(server, maintenance, { database: names.database, run })
   await installExtensions({ server, maintenance, names }, extensions, 'first')

@@ -41,7 +41,9 @@ for (const admin of adminKinds) {
       'INSERT INTO mine.own VALUES (1)',
       `SET ROLE osb_o_${instance.token}`,
       `GRANT osb_o_${instance.token} TO CURRENT_USER`,
-      `ALTER ROLE osb_o_${instance.token} CONNECTION LIMIT -1`
+      `ALTER ROLE osb_o_${instance.token} CONNECTION LIMIT -1`,
+      // A plain admin cannot prevent these, so that the database is closed when it grows by them
+      ...(admin === 'superuser' ? ['SELECT lo_create(0)', "SELECT lo_from_bytea(0, 'more')"] : [])
     ]
     for (const state of ['SELECT 1', 'SET default_transaction_read_only = off', 'SET ROLE NONE', 'DISCARD ALL']) {
       await locked.query(state)

@@ -1,5 +1,6 @@
 import type { Place } from '../instances.ts'
 import { resourceName } from '../inventory.ts'
+import { areLargeObjectsOpen, closeLargeObjects } from '../large-objects.ts'
 import { loginsWithObjects } from '../ownership.ts'
 import { quoteIdentifier } from '../quoting.ts'
 import type { Session } from '../session.ts'
@@ -8,6 +9,9 @@ import type { Drift } from './drift.ts'
 
 /** What is in the way of the tenant's work waits longer than a repair; tasks wait for the repair. */
 const PATIENCE = `SET lock_timeout = '1s'`
+
+/** In databases of an earlier version, too. */
+const OPEN = 'lets others than the owner write large objects'
 
 /** Objects of the tenant's that belong to somebody else than the owner, so that not every binding can change them. */
 export async function objectsDrift(place: Place): Promise<Drift[]> {
@@ -29,7 +33,10 @@ export async function objectsDrift(place: Place): Promise<Drift[]> {
       names.loginPrefix
     ])
   )
+  const { superuser } = await server.ready()
+  const open = superuser && (await inside((tenant) => areLargeObjectsOpen(tenant, names)))
   return [
+    ...(open ? [{ resource, finding: OPEN, heal: () => inside((tenant) => closeLargeObjects(tenant, names)) }] : []),
     ...strays.map((login) => ({
       resource,
       finding: `has objects of ${login}`,
