@@ -1,4 +1,5 @@
 import type { OperationState } from '../../schemas/last-operation.ts'
+import type { InstanceReply } from '../../schemas/service-instance.ts'
 import { refusals } from './errors.ts'
 import type { Stage } from './perform.ts'
 import type { Description, TaskLog } from './provider.ts'
@@ -33,6 +34,37 @@ const OPERATIONS = 10
 /** How long a provider may take to describe an instance, and to stop when it is aborted, in milliseconds. */
 const DESCRIBE_MS = 5_000
 const DESCRIBE_GRACE_MS = 500
+
+/** How long a fetch waits for the labels of the provider, in milliseconds. */
+const LABELS_MS = 1_000
+
+/**
+ * The metadata of an instance with the labels that the provider adds now. A fetch must not fail, or wait long, because the
+ * provider cannot answer.
+ */
+export async function currentMetadata(
+  { providers, catalog }: Stage,
+  { instanceId, serviceId, planId, parameters, state, provider: name, metadata }: InstanceRecord,
+  log: TaskLog
+): Promise<Pick<InstanceReply, 'metadata'>> {
+  const provider = providers.get(name)
+  const entry = catalog().plan(serviceId, planId)
+  const stored = metadata === undefined ? {} : { metadata }
+  if (provider?.labels === undefined || entry === undefined || state === undefined) return stored
+  const { options } = entry
+  try {
+    const signal = AbortSignal.timeout(LABELS_MS)
+    const labels = await orLate(provider.labels({ instanceId, options, parameters, state, log, signal }), LABELS_MS)
+    if (labels === LATE || Object.keys(labels).length === 0) return stored
+    return { metadata: { ...metadata, labels: { ...metadata?.labels, ...labels } } }
+  } catch (error) {
+    log.warn(
+      { err: error, instance: instanceId, provider: name },
+      'the provider could not say the labels of an instance'
+    )
+    return stored
+  }
+}
 
 /** Asks the provider, which may take a while, and adds what the store knows. */
 export async function describeInstance(

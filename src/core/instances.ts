@@ -8,7 +8,7 @@ import type {
 } from '../../schemas/service-instance.ts'
 import type { Call, Outcome } from './call.ts'
 import type { CatalogPlan } from './catalog/index.ts'
-import { describeInstance, type InstanceDescription } from './description.ts'
+import { currentMetadata, describeInstance, type InstanceDescription } from './description.ts'
 import { type BrokerError, refusals } from './errors.ts'
 import { newInstance, sameTarget, updateTarget } from './instance-records.ts'
 import {
@@ -132,6 +132,7 @@ export class Instances {
       service_id: instance.serviceId,
       plan_id: instance.planId,
       ...replyOf(instance),
+      ...(await currentMetadata(this.#operations.options, instance, call.log)),
       ...(Object.keys(parameters).length === 0 ? {} : { parameters }),
       ...(maintenanceVersion === undefined ? {} : { maintenance_info: { version: maintenanceVersion } })
     }

@@ -7,15 +7,18 @@ import {
   type Provisioned,
   Rejected,
   type RemovalTask,
+  type ResultExtras,
   type ServiceProvider,
   type TaskLog,
   Unavailable,
   type UnbindTask,
   type UpdateTask
 } from './provider.ts'
+import { storableText } from './provider-errors.ts'
 import { answerOf, isJson, permittedBinding, permittedInstance } from './results.ts'
 import { sameJson } from './same.ts'
 import type { Secrets } from './secrets.ts'
+import { standingBindings } from './standing.ts'
 import type { BindingRecord, Claim, Finish, InstanceRecord, OperationFields, Store } from './store.ts'
 import { baseTask, bindingTask, catalogPart, removalPart } from './tasks.ts'
 
@@ -72,7 +75,7 @@ async function performProvision(stage: Stage, attempt: Attempt, instance: Instan
   // Told when the provision was accepted; the answer of a synchronous one has it from here.
   const { dashboardUrl } = instance
   return {
-    state: 'succeeded',
+    ...success(attempt, result),
     instance: { status: 'ready', ...(dashboardUrl === undefined ? {} : { dashboardUrl }), ...fields }
   }
 }
@@ -96,12 +99,13 @@ async function performUpdate(stage: Stage, attempt: Attempt, instance: InstanceR
     ...catalogPart(entry),
     context: target.context,
     parameters: target.parameters,
-    previous: { plan: before?.plan, options: before?.options ?? {}, parameters: instance.parameters }
+    previous: { plan: before?.plan, options: before?.options ?? {}, parameters: instance.parameters },
+    bindings: () => standingBindings(stage, instance.instanceId)
   }
   const result = await attempt.meters.call(provider.name, 'update', () => update.call(provider, task))
   const fields = await provisionedFields(stage, attempt, result)
   return {
-    state: 'succeeded',
+    ...success(attempt, result),
     instance: {
       planId: target.planId,
       parameters: target.parameters,
@@ -157,7 +161,7 @@ async function performBind(stage: Stage, attempt: Attempt, instance: InstanceRec
   const reply = await permitted(kept, () => permittedBinding(entry, bound, known))
   const expiresAt = reply.metadata?.expires_at
   return {
-    state: 'succeeded',
+    ...success(attempt, bound),
     ...answerOf(entry, reply, {
       status: 'ready',
       ...(state === undefined ? {} : { state }),
@@ -187,6 +191,12 @@ async function unbind(stage: Stage, attempt: Attempt, instance: InstanceRecord, 
     instance: { state: instance.state, parameters: instance.parameters }
   }
   await attempt.meters.call(provider.name, 'unbind', () => revoke.call(provider, task))
+}
+
+/** The end of an operation that succeeded, with what the provider says of it. */
+function success({ secrets }: Attempt, { description }: ResultExtras): Pick<Finish, 'state' | 'description'> {
+  const text = description === undefined ? '' : storableText(secrets.hideIn(description))
+  return { state: 'succeeded', ...(text === '' ? {} : { description: text }) }
 }
 
 /** In the background the plan may be missing on this replica alone, so that another one has to try. */

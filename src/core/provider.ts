@@ -4,6 +4,17 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { InstanceReply } from '../../schemas/service-instance.ts'
 import { BrokerError } from './errors.ts'
+import type {
+  DescribeTask,
+  Description,
+  Finding,
+  Inventory,
+  RepairTask,
+  StandingBinding,
+  WatchRound
+} from './provider-upkeep.ts'
+
+export type * from './provider-upkeep.ts'
 
 /**
  * What an author implements: five small functions that make, change and remove the outside resources of one kind of
@@ -22,6 +33,11 @@ export interface ServiceProvider {
   readonly name: string
   /** Schema of a plan's `x-broker.options`, checked when the catalog loads. */
   readonly options: TSchema
+  /**
+   * Checks what a schema cannot express, such as an option that must not exceed another. The catalog calls it with options that
+   * match the schema and have its defaults, and reports each fault as an error.
+   */
+  optionFaults?(options: JsonObject): readonly OptionFault[]
   /** Mode of the plans that name none. */
   readonly mode: Mode
   /**
@@ -60,95 +76,20 @@ export interface ServiceProvider {
   repair?(task: RepairTask): Promise<readonly Finding[]>
   /** What the instance uses of what it may use; for its owner. */
   describe?(task: DescribeTask): Promise<Description>
+  /**
+   * Labels of the instance that change without an operation, such as one of a quota that is used up. A fetch of the instance
+   * asks for them and adds them to the `labels` of its `metadata` (spec: Service Instance Metadata). An answer that takes longer
+   * than a second, or an error, is left out.
+   */
+  labels?(task: DescribeTask): Promise<Readonly<Record<string, string>>>
 }
 
-/** An instance that was made to the end, with its bindings. */
-export interface StandingInstance {
-  readonly instanceId: string
-  /** The `x-broker.options` of its plan, as the catalog has them now. */
-  readonly options: JsonObject
-  readonly parameters: JsonObject
-  readonly state: JsonObject
-  readonly bindings: readonly StandingBinding[]
-}
-
-/** A binding of a {@link StandingInstance}. */
-export interface StandingBinding {
-  readonly bindingId: string
-  readonly parameters: JsonObject
-  readonly state: JsonObject
-  /** It was made to the end, has not expired, and no operation on it is unfinished. */
-  readonly settled: boolean
-}
-
-/** What {@link ServiceProvider.watch} and {@link ServiceProvider.repair} have to look after instances with. */
-export interface Upkeep {
-  /** The instance as it is now; undefined when it is gone, or an operation on it is unfinished. */
-  refresh(instanceId: string): Promise<StandingInstance | undefined>
-  /** Aborts when the process ends. */
-  readonly signal: AbortSignal
-  readonly log: TaskLog
-}
-
-/** One round of {@link ServiceProvider.watch}. */
-export interface WatchRound extends Upkeep {
-  /** The instances of the provider whose plan is in the catalog. */
-  instances(choice?: WatchChoice): AsyncIterable<StandingInstance>
-}
-
-/** Which instances a round has to look at: what it leaves out is neither read nor decrypted. */
-export interface WatchChoice {
-  /** Whether instances of plans with these options are wanted. Default: those of all plans. */
-  readonly where?: (options: JsonObject) => boolean
-  /** Whether {@link StandingInstance.bindings} is filled. Default: `true`. */
-  readonly bindings?: boolean
-}
-
-/** What {@link ServiceProvider.repair} is given. */
-export interface RepairTask extends Upkeep {
-  readonly instance: StandingInstance
-  /** Whether to change anything. */
-  readonly heal: boolean
-}
-
-/** Something about an instance that is not as it was agreed. */
-export interface Finding {
-  /** The provider's name of it, as in its inventory. */
-  readonly resource: string
-  /** What is different, without secrets: "its password was changed". */
-  readonly finding: string
-  readonly healed: boolean
-}
-
-/** What {@link ServiceProvider.describe} is given. */
-export interface DescribeTask extends Pick<StandingInstance, 'instanceId' | 'options' | 'parameters' | 'state'> {
-  readonly signal: AbortSignal
-  readonly log: TaskLog
-}
-
-/** What an instance uses of what it may use. */
-export interface Description {
-  readonly measures: readonly Measure[]
-  /** What the owner has to know at once, such as a quota that is used up. */
-  readonly notice?: string
-}
-
-/** One figure of a {@link Description}. */
-export interface Measure {
-  /** `storage`, `connections`, … */
-  readonly name: string
-  readonly unit: 'bytes' | 'count'
-  readonly used: number
-  /** Absent where there is none. */
-  readonly limit?: number
-}
-
-/** What of a provider's making is outside, by names that mean something to an operator. */
-export interface Inventory {
-  /** All there is, whatever asked for it. */
-  list(): Promise<readonly string[]>
-  /** The names that go with the saved state of an instance or a binding. */
-  namesOf(kind: 'instance' | 'binding', state: JsonObject): readonly string[]
+/** A fault of a plan's options. */
+export interface OptionFault {
+  /** Name of the option. */
+  readonly option: string
+  /** What is wrong with its value, as the end of a sentence about it: "must be at least 10". */
+  readonly message: string
 }
 
 /** What every function is given. */
@@ -205,6 +146,8 @@ export interface UpdateTask extends InstanceTask {
     readonly options: JsonObject
     readonly parameters: JsonObject
   }
+  /** Reads the bindings of the instance. No operation on them is unfinished when the update starts. */
+  bindings(): Promise<readonly StandingBinding[]>
 }
 
 /** A delete never depends on the catalog: offering and plan may be gone from it. */
@@ -244,17 +187,22 @@ export interface UnbindTask extends RemovalTask {
   readonly instance: TaskInstance
 }
 
-/** Result of a provision or an update. */
-export interface Provisioned extends InstanceReply {
+/** The part of a result that no platform sees in the answer itself. */
+export interface ResultExtras {
   /** Replaces the saved state when present. */
   state?: JsonObject
+  /**
+   * What the user has to know although the operation succeeded, such as a quota that is used up: the `description` of
+   * last_operation. The specification has no field for it in the answer to a synchronous request.
+   */
+  description?: string
 }
 
+/** Result of a provision or an update. */
+export interface Provisioned extends InstanceReply, ResultExtras {}
+
 /** Result of a bind. */
-export interface Bound extends BindingReply {
-  /** Replaces the binding's saved state when present. */
-  state?: JsonObject
-}
+export interface Bound extends BindingReply, ResultExtras {}
 
 /** spec: Originating Identity. */
 export interface OriginatingIdentity {

@@ -26,8 +26,9 @@ const PERMISSIONS = [
  * What a provision or an update may answer: as the specification has it, and as platforms take it.
  * @throws {BrokerError} 500, when the provider has answered something else: no further try would mend that
  */
-export function permittedInstance({ state, ...reply }: Provisioned): InstanceReply {
+export function permittedInstance({ state, description, ...reply }: Provisioned): InstanceReply {
   requireState(state)
+  requireDescription(description)
   requireShape(InstanceReply, reply)
   if (reply.dashboard_url !== undefined) requireDashboardUrl(reply.dashboard_url)
   return reply
@@ -47,10 +48,11 @@ export function requireDashboardUrl(url: string): void {
  */
 export function permittedBinding(
   { requires, endpoints, keepCredentials }: Pick<CatalogPlan, 'requires' | 'endpoints' | 'keepCredentials'>,
-  { state, ...reply }: Bound,
+  { state, description, ...reply }: Bound,
   saved?: JsonObject
 ): BindingReply {
   requireState(state)
+  requireDescription(description)
   requireShape(BindingReply, reply)
   if (!keepCredentials && saved !== undefined && hasSecretOf(reply.credentials ?? {}, saved)) {
     throw new BrokerError(500, 'The provider of this service keeps credentials, which the plan does not allow.')
@@ -125,6 +127,10 @@ function dateIn(field: string, text: string | undefined): Date | undefined {
 /** @throws {BrokerError} 500, unless the state is absent or an object that JSON can represent: no further try would help */
 export function requireState(state: unknown): void {
   if (state !== undefined && !isJson(state)) throw fault('"state" is no object that JSON can represent')
+}
+
+function requireDescription(description: unknown): void {
+  if (description !== undefined && typeof description !== 'string') throw fault('"description" is not a string')
 }
 
 /** Whether a value can be written as JSON, as an object: without a cycle and a BigInt. */

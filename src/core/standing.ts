@@ -30,12 +30,17 @@ export async function standingInstance(stage: Stage, instanceId: string): Promis
   if (before !== undefined) return undefined
   const instance = await store.getInstance(instanceId)
   if (instance === undefined) return undefined
+  return standing(stage, instance, await standingBindings(stage, instanceId))[0]
+}
+
+/** The bindings of an instance as they are now. */
+export async function standingBindings({ store }: Stage, instanceId: string): Promise<StandingBinding[]> {
   const bindings: StandingBinding[] = []
   for (const binding of await store.listBindings(instanceId)) {
     const unfinished = await store.unfinishedOperation(instanceId, binding.bindingId)
     bindings.push(...standingBinding(binding, unfinished !== undefined))
   }
-  return standing(stage, instance, bindings)[0]
+  return bindings
 }
 
 function standing(

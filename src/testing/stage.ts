@@ -92,9 +92,7 @@ export class StagedInstance {
   }
 
   /** Whether the provider has saved anything of the instance, or of the binding. */
-  hasState(bindingId?: string): boolean {
-    return this.stateOf(bindingId) !== undefined
-  }
+  hasState = (bindingId?: string) => this.stateOf(bindingId) !== undefined
 
   /** What the provider has saved of the instance, or of the binding. */
   stateOf(bindingId?: string): JsonObject | undefined {
@@ -113,7 +111,14 @@ export class StagedInstance {
     const [wanted, previous] = back ? [{ options, parameters }, to] : [to, { options, parameters }]
     const ended = await this.#call(undefined, call, async (task) => {
       if (provider.update === undefined) return {}
-      return provider.update({ ...task, ...this.#catalog(), ...wanted, previous: { plan: PLAN, ...previous } })
+      const bindings = async () => this.#standingBindings()
+      return provider.update({
+        ...task,
+        ...this.#catalog(),
+        ...wanted,
+        previous: { plan: PLAN, ...previous },
+        bindings
+      })
     })
     if (ended.result !== undefined) [this.#options, this.#parameters] = [wanted.options, wanted.parameters]
     return ended
@@ -187,6 +192,12 @@ export class StagedInstance {
       options: this.#options,
       parameters: this.#parameters
     }
+  }
+
+  #standingBindings() {
+    const { bindParameters: parameters = {} } = this.#stage.options
+    const saved = [...this.#bindings].filter(([, { state }]) => state !== undefined)
+    return saved.map(([bindingId, { state = {} }]) => ({ bindingId, parameters, state, settled: true }))
   }
 
   #keptOf(bindingId: string | undefined): Kept {

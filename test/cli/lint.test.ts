@@ -49,6 +49,20 @@ test('osb lint: faults are listed in the order of the file, each with line and c
   assert.equal(stderr, `${file}: 2 errors, 0 warnings\n`)
 })
 
+test('osb lint: options that contradict each other are an error at the place of one of them', async (t) => {
+  const text = shippedText.replace(
+    'connection_limit: 50',
+    'connection_limit: 50\n            database_connection_limit: 49'
+  )
+  const file = fileWith(t, text)
+  const { code, stdout } = await lint(t, [file])
+  assert.equal(code, 1)
+  assert.equal(
+    stdout,
+    `${file}:${lineOf(text, 'database_connection_limit')}:13: error: services[0:postgres].plans[1:pro].x-broker.options.database_connection_limit must be at least 50, the connection_limit of each binding, not 49 (by the provider "postgresql") (docs/catalog.md: x-broker)\n`
+  )
+})
+
 test('osb lint --json: each finding is an object on a line', async (t) => {
   const file = fileWith(t, shippedText.replace('provider: postgresql', 'provider: 5'))
   const { code, stdout } = await lint(t, [file, '--json'])

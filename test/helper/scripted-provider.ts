@@ -1,9 +1,17 @@
 import { Type } from '@sinclair/typebox'
 import type { JsonObject } from '../../schemas/common.ts'
-import type { BindTask, InstanceTask, RemovalTask, ServiceProvider, Task, UnbindTask } from '../../src/core/provider.ts'
+import type {
+  BindTask,
+  InstanceTask,
+  RemovalTask,
+  ServiceProvider,
+  Task,
+  UnbindTask,
+  UpdateTask
+} from '../../src/core/provider.ts'
 
 /** What a scripted verb is given: the union of all tasks is of no use to a test, the common part is. */
-export type AnyTask = InstanceTask | RemovalTask | BindTask | UnbindTask
+export type AnyTask = InstanceTask | UpdateTask | RemovalTask | BindTask | UnbindTask
 
 export type Verb = 'provision' | 'update' | 'deprovision' | 'bind' | 'unbind'
 
@@ -24,7 +32,7 @@ export class ScriptedProvider implements ServiceProvider {
   }
 
   provision = async (task: InstanceTask) => objectOf(await this.#run('provision', task))
-  update = async (task: InstanceTask) => objectOf(await this.#run('update', task))
+  update = async (task: UpdateTask) => objectOf(await this.#run('update', task))
   deprovision = async (task: RemovalTask) => {
     await this.#run('deprovision', task)
   }

@@ -81,8 +81,11 @@ export function optionsChecker(provider: ServiceProvider): (plan: PlanOutline) =
     const { options } = plan.extension
     // Of another type: the rule of the shape says so.
     if (options !== undefined && !isJsonObject(options)) return []
-    if (validate(optionsOf(plan, provider))) return []
-    return explain(validate.errors ?? [], true).map(({ at, message }) => ({
+    const filled = optionsOf(plan, provider)
+    const faults = validate(filled)
+      ? (provider.optionFaults?.(filled) ?? []).map(({ option, message }) => ({ at: [option], message }))
+      : explain(validate.errors ?? [], true)
+    return faults.map(({ at, message }) => ({
       at: [...plan.at, 'x-broker', 'options', ...at],
       message: `${message} (by the provider "${provider.name}")`
     }))

@@ -3,8 +3,8 @@ import { lockName } from './attempt.ts'
 import type { AdminServer } from './server.ts'
 import { type Session, unlessAborted } from './session.ts'
 
-/** What upkeep is called in pg_stat_activity. */
-const NAME = 'osb:upkeep'
+/** `application_name` of upkeep. */
+export const UPKEEP_NAME = 'osb:upkeep'
 
 /** Does something with an instance that no task works on, and keeps tasks from it meanwhile; nothing while one does. */
 export async function alone<T>(
@@ -13,7 +13,7 @@ export async function alone<T>(
   { token, run }: { token: string; run: (maintenance: Session) => Promise<T> }
 ): Promise<T | undefined> {
   await unlessAborted(server.ready(), signal)
-  const maintenance = await server.openMaintenance({ applicationName: NAME, signal, log })
+  const maintenance = await server.openMaintenance({ applicationName: UPKEEP_NAME, signal, log })
   try {
     const [lock] = await maintenance.query<{ free: boolean }>(
       'SELECT pg_try_advisory_lock(hashtextextended($1, 0)) AS free',

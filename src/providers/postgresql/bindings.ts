@@ -9,7 +9,8 @@ import { quoteIdentifier, quoteLiteral } from './quoting.ts'
 import { giveOwner, giveReader } from './rights.ts'
 import { createRoles, disableLogin, dropRole, joinRole } from './roles.ts'
 import type { Session } from './session.ts'
-import { isLocked, whileOpen, withhold } from './storage/lock.ts'
+import { close } from './storage/closing.ts'
+import { isLocked, withhold } from './storage/lock.ts'
 import { connectionLimit, inDatabase, setConnectionLimit, withRoom } from './tenant.ts'
 
 /** Makes a login that can log in only when everything else is in place, and tries it where its password is known. */
@@ -35,8 +36,8 @@ export async function createLogin(
   await enableLogin(maintenance, binding)
   if (password !== undefined) await tryLogin(place, { binding, password, locked })
   // Attempts that crashed, or ran side by side, may have left the limit raised that they raised to get in
-  if ((await connectionLimit(maintenance, names.database)) !== plan.connection_limit) {
-    await setConnectionLimit(maintenance, names.database, plan.connection_limit)
+  if ((await connectionLimit(maintenance, names.database)) !== plan.database_connection_limit) {
+    await setConnectionLimit(maintenance, names.database, plan.database_connection_limit)
   }
 }
 
@@ -109,6 +110,7 @@ export async function removeLogin(place: Place, login: string): Promise<void> {
       'The login stays, without rights, until its closed database is removed.'
     )
   }
-  const drop = () => dropRole(server, maintenance, { names, role: login })
-  await (usable === 'full' ? whileOpen(place, drop) : drop())
+  // An earlier version has closed it to the broker, too
+  if (usable === 'full') await close(place)
+  await dropRole(server, maintenance, { names, role: login })
 }

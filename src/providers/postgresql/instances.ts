@@ -1,6 +1,7 @@
 import { Rejected } from '../../core/provider.ts'
 import { NamesTaken } from './attempt.ts'
 import { installExtensions } from './extensions.ts'
+import { closeLargeObjects } from './large-objects.ts'
 import type { InstanceNames } from './names.ts'
 import type { PlanOptions } from './plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
@@ -34,7 +35,7 @@ export async function createInstance(
     `SELECT format('CREATE DATABASE %I OWNER %I TEMPLATE template0 ENCODING ''UTF8'' ALLOW_CONNECTIONS false CONNECTION LIMIT %s',
                    $1::text, current_user, $2::int)
      WHERE NOT EXISTS (SELECT FROM pg_database WHERE datname = $1)`,
-    [names.database, options.connection_limit]
+    [names.database, options.database_connection_limit]
   )
   await maintenance.query(`REVOKE ALL ON DATABASE ${database} FROM PUBLIC`)
   await maintenance.query(`GRANT CONNECT, TEMPORARY, CREATE ON DATABASE ${database} TO ${owner}`)
@@ -52,6 +53,8 @@ export async function createInstance(
     await tenant.query(`${defaults} GRANT SELECT ON TABLES TO ${reader}`)
     await tenant.query(`${defaults} GRANT SELECT ON SEQUENCES TO ${reader}`)
     await tenant.query(`${defaults} GRANT USAGE ON SCHEMAS TO ${reader}`)
+    const { superuser } = await server.ready()
+    if (superuser) await closeLargeObjects(tenant, names)
   }
   await inDatabase(server, maintenance, { database: names.database, run })
   await installExtensions({ server, maintenance, names }, extensions, 'first')
@@ -60,7 +63,7 @@ export async function createInstance(
 /** The whole of an update, too. Timeouts and memory are defaults, which a tenant may change for its own sessions. */
 export async function applyPlan(maintenance: Session, names: InstanceNames, options: PlanOptions): Promise<void> {
   const database = quoteIdentifier(names.database)
-  await setConnectionLimit(maintenance, names.database, options.connection_limit)
+  await setConnectionLimit(maintenance, names.database, options.database_connection_limit)
   for (const setting of ['statement_timeout', 'idle_in_transaction_session_timeout', 'work_mem'] as const) {
     await maintenance.query(`ALTER DATABASE ${database} SET ${setting} = ${quoteLiteral(options[setting])}`)
   }
@@ -72,8 +75,9 @@ export async function applyPlan(maintenance: Session, names: InstanceNames, opti
   )
 }
 
-/** What `usability` answers of a database that its storage quota has closed. */
-export const FULL = 'The service instance has used up its storage and is closed. Update it to a plan with more.'
+/** Why an operation on an instance that its storage quota has closed is refused. */
+export const FULL =
+  'The storage quota of the service instance is used up and its database is closed. Update it to a plan with more storage.'
 
 /**
  * @throws {Rejected} 500 when the database is gone or being removed: nothing that the platform could do with 404 or
@@ -91,20 +95,21 @@ export function requireThere(usable: Usability): void {
   if (usable === 'closed') throw new Rejected(500, 'The database of this service instance is closed.')
 }
 
-/** `closed`: a removal did not end. `full`: it went on to grow when its storage was used up. */
+/** `closed`: a removal did not end. `full`: the storage quota has closed it (`storage/closing.ts`). */
 export type Usability = 'open' | 'full' | 'closed' | 'gone'
 
 /** A removal that did not end leaves the database closed, or invalid (-2) when it was interrupted. */
 export async function usability(maintenance: Session, { database, owner }: InstanceNames): Promise<Usability> {
-  const [row] = await maintenance.query<{ open: boolean; locked: boolean }>(
-    `SELECT datallowconn AND datconnlimit <> -2 AS open,
-            datconnlimit <> -2 AND EXISTS (SELECT FROM pg_roles WHERE rolname = $2 AND rolconnlimit >= 0) AS locked
-     FROM pg_database WHERE datname = $1`,
+  const [row] = await maintenance.query<{ whole: boolean; open: boolean; locked: boolean; admitted: boolean }>(
+    `SELECT d.datconnlimit <> -2 AS whole, d.datallowconn AS open, coalesce(o.rolconnlimit >= 0, false) AS locked,
+            EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba)))
+                    WHERE grantee = o.oid AND privilege_type = 'CONNECT') AS admitted
+     FROM pg_database AS d LEFT JOIN pg_roles AS o ON o.rolname = $2 WHERE d.datname = $1`,
     [database, owner]
   )
   if (row === undefined) return 'gone'
-  if (row.open) return 'open'
-  return row.locked ? 'full' : 'closed'
+  if (row.whole && row.locked && !(row.open && row.admitted)) return 'full'
+  return row.whole && row.open ? 'open' : 'closed'
 }
 
 /**

@@ -1,6 +1,7 @@
 import { type Static, Type } from '@sinclair/typebox'
 import { Value } from '@sinclair/typebox/value'
 import type { JsonObject } from '../../../schemas/common.ts'
+import type { OptionFault } from '../../core/provider.ts'
 
 const Duration = (name: string, fallback: string) =>
   Type.String({
@@ -8,6 +9,11 @@ const Duration = (name: string, fallback: string) =>
     default: fallback,
     description: `${name} of the database; 0 turns it off`
   })
+
+/** Maximum of `connection_limit`. */
+const MAX_CONNECTIONS = 10_000
+/** Default of `database_connection_limit` as a multiple of `connection_limit`: both bindings of a rotation fit. */
+const BINDINGS_OF_A_ROTATION = 2
 
 /** A plan's `x-broker.options`. */
 export const PlanOptions = Type.Object(
@@ -21,10 +27,18 @@ export const PlanOptions = Type.Object(
     ),
     connection_limit: Type.Integer({
       minimum: 1,
-      maximum: 10000,
+      maximum: MAX_CONNECTIONS,
       default: 10,
-      description: 'Connections to the database, and of each binding'
+      description: 'Maximum number of connections of each binding'
     }),
+    database_connection_limit: Type.Optional(
+      Type.Integer({
+        minimum: 1,
+        maximum: MAX_CONNECTIONS * BINDINGS_OF_A_ROTATION,
+        description:
+          'Maximum number of connections of all bindings together, at least connection_limit; default: twice connection_limit'
+      })
+    ),
     statement_timeout: Duration('statement_timeout', '0'),
     idle_in_transaction_session_timeout: Duration('idle_in_transaction_session_timeout', '60s'),
     work_mem: Type.String({
@@ -51,7 +65,11 @@ export const PlanOptions = Type.Object(
   },
   { additionalProperties: false }
 )
-export type PlanOptions = Static<typeof PlanOptions>
+
+/** The options of a plan with their defaults. */
+export interface PlanOptions extends Static<typeof PlanOptions> {
+  database_connection_limit: number
+}
 
 /**
  * The same, for the catalog: every option may be left out.
@@ -65,11 +83,27 @@ export function planOptionsSource(servers?: readonly string[]) {
   })
 }
 
-/** Fills in the defaults. */
+/**
+ * Fills in the defaults.
+ * @throws when the options do not match the schema, or contradict each other
+ */
 export function planOptions(options: JsonObject): PlanOptions {
   const filled = Value.Default(PlanOptions, Value.Clone(options))
   if (!Value.Check(PlanOptions, filled)) throw new Error('The plan has options that this provider does not know.')
-  return filled
+  const [fault] = planOptionFaults(filled)
+  if (fault !== undefined) throw new Error(`The plan option "${fault.option}" ${fault.message}.`)
+  const { connection_limit: limit, database_connection_limit: all = limit * BINDINGS_OF_A_ROTATION } = filled
+  return { ...filled, database_connection_limit: all }
+}
+
+/** Checks what the schema cannot express. */
+export function planOptionFaults({
+  connection_limit: each,
+  database_connection_limit: all
+}: JsonObject): OptionFault[] {
+  if (typeof each !== 'number' || typeof all !== 'number' || all >= each) return []
+  const message = `must be at least ${each}, the connection_limit of each binding, not ${all}`
+  return [{ option: 'database_connection_limit', message }]
 }
 
 const BYTES = new Map([

@@ -18,13 +18,15 @@ import {
 } from './names.ts'
 import { backupOf, type PostgresqlProviderOptions, serversOf } from './options.ts'
 import { bindingRole, databaseLabel } from './parameters.ts'
-import { lifetimeMs, planOptions, planOptionsSource } from './plan-options.ts'
+import { lifetimeMs, planOptionFaults, planOptions, planOptionsSource } from './plan-options.ts'
 import { removeInstance } from './removal.ts'
 import { repairInstance } from './repair/repair.ts'
 import { scramVerifier } from './scram.ts'
 import { Servers } from './servers.ts'
-import { whileOpen } from './storage/lock.ts'
-import { describeUsage, usageOf } from './storage/usage.ts'
+import { close } from './storage/closing.ts'
+import { isLocked } from './storage/lock.ts'
+import { liftIfRoom } from './storage/steps.ts'
+import { describeUsage, LOCKED, usageOf } from './storage/usage.ts'
 import { StorageWatch } from './storage/watch.ts'
 import { requireUpdatable } from './update.ts'
 
@@ -40,6 +42,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     name: 'postgresql',
     mode: 'either',
     options: planOptionsSource(servers.names),
+    optionFaults: planOptionFaults,
 
     async provision(task): Promise<Provisioned> {
       const plan = planOptions(task.options)
@@ -73,18 +76,20 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       const extensions = wantedExtensions(task.parameters, plan, 422)
       const state = requireState(task)
       const server = servers.of(state, task.log)
-      await attempt(server, task, {
+      const notice = await attempt(server, task, {
         subject: () => ({ token: state.token }),
         save: () => task.saveState(state),
         run: async (maintenance) => {
           const place = { server, maintenance, names: instanceNames(state) }
           const usable = await requireUpdatable(place, task, { plan, state })
-          const install = () => installExtensions(place, extensions, 'later')
-          await (usable === 'full' ? whileOpen(place, install) : install())
+          // An earlier version has closed it to the broker, too
+          if (usable === 'full') await close(place)
+          await installExtensions(place, extensions, 'later')
           await applyPlan(maintenance, place.names, plan)
+          return liftIfRoom(place, plan, await task.bindings())
         }
       })
-      return {}
+      return notice === undefined ? {} : { description: notice }
     },
 
     async deprovision(task): Promise<void> {
@@ -124,13 +129,17 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
           : { ...begun, verifier }
       const server = servers.of(instance, task.log)
       const names = instanceNames(instance)
-      await attempt(server, task, {
+      const locked = await attempt(server, task, {
         subject: () => binding,
         save: () => task.saveState(binding),
-        run: (maintenance) => createLogin({ server, maintenance, names }, binding, { plan, password })
+        run: async (maintenance) => {
+          await createLogin({ server, maintenance, names }, binding, { plan, password })
+          return isLocked(maintenance, names)
+        }
       })
       const { tls } = await server.ready()
-      return describeBinding(server, options, { task, binding, password, database: names.database, tls })
+      const bound = await describeBinding(server, options, { task, binding, password, database: names.database, tls })
+      return locked ? { ...bound, description: LOCKED } : bound
     },
 
     async unbind(task): Promise<void> {
@@ -162,6 +171,14 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       if (usage === undefined)
         return { measures: [], notice: 'The database of this service instance no longer exists.' }
       return describeUsage(usage, planOptions(task.options))
+    },
+
+    async labels(task) {
+      const { owner } = instanceNames(requireState(task))
+      const server = servers.of(requireState(task), task.log)
+      const locked = await server.read('SELECT FROM pg_roles WHERE rolname = $1 AND rolconnlimit >= 0', [owner])
+      // As Kubernetes and Cloud Foundry take the value of a label
+      return locked.length === 0 ? {} : { storage_quota: 'used-up' }
     }
   }
 }

@@ -23,8 +23,9 @@ export async function giveReader({ maintenance, names }: Place, login: string): 
 export async function swapToReader({ maintenance, names }: Place, login: string): Promise<void> {
   const usr = quoteIdentifier(login)
   await maintenance.query(`GRANT ${quoteIdentifier(names.reader)} TO ${usr}`)
-  await maintenance.query(`ALTER ROLE ${usr} IN DATABASE ${quoteIdentifier(names.database)} RESET role`)
+  // Before the setting, whose row the tenant can lock; a session that may not take the role starts without it
   await maintenance.query(`REVOKE ${quoteIdentifier(names.owner)} FROM ${usr}`)
+  await maintenance.query(`ALTER ROLE ${usr} IN DATABASE ${quoteIdentifier(names.database)} RESET role`)
 }
 
 /** The way back. */

@@ -6,7 +6,7 @@ import { type PlanOptions, planOptions, quotaBytes } from './plan-options.ts'
 import { refuseDowngrade } from './storage/usage.ts'
 
 /**
- * Refuses an update that the instance cannot follow; else says whether the database is open.
+ * Refuses an update that the instance cannot follow; otherwise says whether the storage quota has closed the database.
  * @throws {Rejected} 422 when the plan has less than is used, or is on other servers; 500 when the database is gone
  */
 export async function requireUpdatable(
@@ -16,6 +16,7 @@ export async function requireUpdatable(
 ): Promise<'open' | 'full'> {
   const previous = planOptions(task.previous.options)
   const usable = await usability(maintenance, names)
+  // Without a larger quota, a request to change anything else would do nothing for a database that nobody may use
   if (usable === 'full' && quotaBytes(plan) <= quotaBytes(previous)) throw new Rejected(422, FULL)
   if (usable === 'gone' || usable === 'closed') requireThere(usable)
   if (plan.servers?.includes(state.server ?? DEFAULT_SERVER) === false) {

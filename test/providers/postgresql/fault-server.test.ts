@@ -147,14 +147,14 @@ test('[row 4] every operation: a full server is told, the limit stays as it was,
   const full = await assertUnavailable({ ...at, instance: fresh }, told.full, (call) => fresh.provision(call))
   assert.deepEqual(codesOf(full), ['53300', '53300', '53300', '53300'])
   await assertUnavailable(at, told.full, (call) => instance.bind('b', {}, call))
-  assert.deepEqual(await limitOf(instance), [{ datconnlimit: 10 }])
+  assert.deepEqual(await limitOf(instance), [{ datconnlimit: 20 }])
   // The connection that the broker keeps is enough for what needs no other
   await instance.update({ connection_limit: 4 })
   await leave()
   await fresh.provision()
   const client = await connect(t, await instance.uri('b'))
   assert.equal(await scalar(client, 'SELECT 1'), 1)
-  assert.deepEqual(await limitOf(instance), [{ datconnlimit: 4 }])
+  assert.deepEqual(await limitOf(instance), [{ datconnlimit: 8 }])
   for (const each of [fresh, instance]) {
     await each.deprovision()
     assert.deepEqual(await leftovers(sql, each.token), [])

@@ -20,7 +20,7 @@ import {
 for (const admin of adminKinds) {
   test(`[row 5] bind and unbind: with ${admin}, a database at its connection limit is no obstacle`, async (t) => {
     const { provider, sql } = await setUp(t, { admin })
-    const instance = await instanceOf(t, provider, { connection_limit: 2 })
+    const instance = await instanceOf(t, provider, { connection_limit: 2, database_connection_limit: 2 })
     const uri = await instance.uri('busy')
     const clients = [await connect(t, uri), await connect(t, uri)]
     await clients[0]?.query('CREATE TABLE kept (id int)')
@@ -105,7 +105,7 @@ test('[row 12] takeover: a newer attempt ends the sessions of the older, which t
   }
   await assert.rejects(instance.update({ connection_limit: 6 }, { onSave: refuse }), StaleAttempt)
   const limit = await sql('SELECT datconnlimit FROM pg_database WHERE datname = $1', [instance.database])
-  assert.deepEqual(limit, [{ datconnlimit: 5 }])
+  assert.deepEqual(limit, [{ datconnlimit: 10 }])
 })
 
 test('takeover: only the same subject and the same login are ended', async (t) => {

@@ -128,10 +128,10 @@ class Sweep {
       case 'update': {
         const limits = await this.#scene.sql(
           `SELECT datconnlimit AS n FROM pg_database WHERE datname = $1
-           UNION SELECT rolconnlimit FROM pg_roles WHERE starts_with(rolname, $2)`,
+           UNION SELECT rolconnlimit FROM pg_roles WHERE starts_with(rolname, $2) ORDER BY n`,
           [database, `osb_b_${token}_`]
         )
-        return assert.deepEqual(limits, [{ n: 4 }])
+        return assert.deepEqual(limits, [{ n: 4 }, { n: 8 }])
       }
       case 'unbind':
         await assert.rejects(

@@ -92,7 +92,7 @@ test('update: the new plan is what sessions get, and what bindings are limited t
      UNION ALL SELECT rolconnlimit FROM pg_roles WHERE starts_with(rolname, $2)`,
     [instance.database, `osb_b_${instance.token}_`]
   )
-  assert.deepEqual(limits, [{ n: 7 }, { n: 7 }])
+  assert.deepEqual(limits, [{ n: 14 }, { n: 7 }])
 })
 
 test('[row 25] bind: repeated with the saved state has the same login, another password, and none in its state', async (t) => {

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { Value } from '@sinclair/typebox/value'
+import type { JsonObject } from '../../../schemas/common.ts'
 import { AdminUrl } from '../../../src/providers/postgresql/admin-url.ts'
 import { refuseUnfit } from '../../../src/providers/postgresql/bootstrap.ts'
 import { describeBinding } from '../../../src/providers/postgresql/credentials.ts'
@@ -11,6 +12,7 @@ import { faultOf, ServerUnfit } from '../../../src/providers/postgresql/faults.t
 import { instanceNames, newBindingState, newInstanceState } from '../../../src/providers/postgresql/names.ts'
 import {
   lifetimeMs,
+  planOptionFaults,
   planOptions,
   planOptionsSource,
   quotaBytes
@@ -54,6 +56,7 @@ test('names: tokens fill the alphabet, and nothing is longer than PostgreSQL tak
 test('options: defaults fill in, and what is unknown or misshapen is refused', () => {
   assert.deepEqual(planOptions({ work_mem: '8MB' }), {
     connection_limit: 10,
+    database_connection_limit: 20,
     statement_timeout: '0',
     idle_in_transaction_session_timeout: '60s',
     work_mem: '8MB',
@@ -61,6 +64,7 @@ test('options: defaults fill in, and what is unknown or misshapen is refused', (
   })
   for (const wrong of [
     { connection_limit: 0 },
+    { database_connection_limit: 20001 },
     { statement_timeout: '5 minutes' },
     { work_mem: '4mb' },
     { storage_quota: '5' },
@@ -74,6 +78,24 @@ test('options: defaults fill in, and what is unknown or misshapen is refused', (
   assert.equal(Value.Check(planOptionsSource(['blue']), { servers: ['green'] }), false)
   // As the catalog hands them out
   assert.deepEqual(planOptions(Object.freeze({ extensions: Object.freeze(['citext']) })).extensions, ['citext'])
+})
+
+test('options: a database has room for two bindings unless the plan says otherwise, and never for less than one', () => {
+  const limitOf = (options: JsonObject) => planOptions(options).database_connection_limit
+  assert.deepEqual(
+    [{ connection_limit: 7 }, { connection_limit: 10_000 }, { connection_limit: 7, database_connection_limit: 7 }].map(
+      limitOf
+    ),
+    [14, 20_000, 7]
+  )
+  const message = 'must be at least 7, the connection_limit of each binding, not 6'
+  assert.deepEqual(planOptionFaults({ connection_limit: 7, database_connection_limit: 6 }), [
+    { option: 'database_connection_limit', message }
+  ])
+  assert.throws(() => limitOf({ database_connection_limit: 9 }), {
+    message:
+      'The plan option "database_connection_limit" must be at least 10, the connection_limit of each binding, not 9.'
+  })
 })
 
 test('options: a quota counts in powers of 1024, and a lifetime in milliseconds', () => {

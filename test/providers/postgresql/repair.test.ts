@@ -29,7 +29,7 @@ type Damage = (names: Awaited<ReturnType<typeof scene>>['names']) => readonly [s
 const damages: Record<string, Damage> = {
   'connection limit of the database': ({ database }) => [
     `ALTER DATABASE ${database} CONNECTION LIMIT 3`,
-    `database ${database} has the connection limit 3, not 7`
+    `database ${database} has the connection limit 3, not 14`
   ],
   'setting of the database': ({ database }) => [
     `ALTER DATABASE ${database} SET statement_timeout = 0`,

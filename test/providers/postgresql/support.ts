@@ -8,6 +8,7 @@ import type {
   Description,
   Finding,
   InstanceTask,
+  Provisioned,
   RemovalTask,
   ServiceProvider,
   StandingInstance,
@@ -137,10 +138,12 @@ export class Instance {
   }
 
   /** To other options of a plan; the instance keeps its own when that is refused. */
-  async update(options: JsonObject, call: Call = {}): Promise<void> {
+  async update(options: JsonObject, call: Call = {}): Promise<Provisioned | undefined> {
     const previous = { plan, options: this.options, parameters: this.parameters }
-    await this.provider.update?.({ ...this.#instanceTask(this.id, this.parameters, call), options, previous })
+    const task = { ...this.#instanceTask(this.id, this.parameters, call), options, previous }
+    const result = await this.provider.update?.({ ...task, bindings: async () => this.#standing().bindings })
     this.options = options
+    return result
   }
 
   async bind(bindingId: string, parameters: JsonObject = {}, call: Call = {}): Promise<Bound> {
@@ -191,6 +194,11 @@ export class Instance {
 
   async describe(): Promise<Description | undefined> {
     return this.provider.describe?.({ ...this.#standing(), ...this.#upkeep() })
+  }
+
+  /** What a fetch of the instance asks for. */
+  async labels(): Promise<Readonly<Record<string, string>> | undefined> {
+    return this.provider.labels?.({ ...this.#standing(), ...this.#upkeep() })
   }
 
   #upkeep(): Upkeep {

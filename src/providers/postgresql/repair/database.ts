@@ -59,10 +59,11 @@ export async function databaseDrift(
     [names.database, names.owner, Object.entries(planSettings(plan)).map((setting) => setting.join('=')), wanted]
   )
   if (row === undefined) return { drift: [{ resource, finding: 'is not there' }], usable: false }
+  // The storage quota has closed the database: its roles may not connect.
+  const full = row.locked && row.limit !== -2 && !(row.open && !row.lost.includes(`${names.owner} CONNECT`))
   if (!row.open) {
-    // A database that is closed because of its storage quota is as it should be
     const finding = row.limit === -2 ? 'its removal was interrupted' : 'is closed'
-    return { drift: row.locked && row.limit !== -2 ? [] : [{ resource, finding }], usable: false }
+    return { drift: full ? [] : [{ resource, finding }], usable: false }
   }
   const database = quoteIdentifier(names.database)
   const drift: Drift[] = []
@@ -70,9 +71,10 @@ export async function databaseDrift(
     drift.push({ resource, finding, heal: async () => void (await maintenance.query(statement)) })
 
   if (!row.owned) add(`belongs to ${row.owner}`, `ALTER DATABASE ${database} OWNER TO CURRENT_USER`)
-  if (row.limit !== plan.connection_limit) {
-    const heal = () => setConnectionLimit(maintenance, names.database, plan.connection_limit)
-    drift.push({ resource, finding: `has the connection limit ${row.limit}, not ${plan.connection_limit}`, heal })
+  const limit = plan.database_connection_limit
+  if (row.limit !== limit) {
+    const heal = () => setConnectionLimit(maintenance, names.database, limit)
+    drift.push({ resource, finding: `has the connection limit ${row.limit}, not ${limit}`, heal })
   }
   for (const setting of row.changed) {
     const heal = () => applyPlan(maintenance, names, plan)
@@ -80,8 +82,7 @@ export async function databaseDrift(
   }
   for (const entry of row.lost) {
     const [role = '', right = ''] = entry.split(' ')
-    // A database that is over its storage quota is closed by taking this right
-    if (row.locked && right === 'CONNECT') continue
+    if (full && right === 'CONNECT') continue
     add(`${role} has lost ${right}`, `GRANT ${right} ON DATABASE ${database} TO ${quoteIdentifier(role)}`)
   }
   for (const entry of row.gained) {
@@ -89,5 +90,5 @@ export async function databaseDrift(
     const from = grantee === 'PUBLIC' ? grantee : quoteIdentifier(grantee)
     add(`${grantee} has got ${right}`, `REVOKE ${right} ON DATABASE ${database} FROM ${from}`)
   }
-  return { drift, usable: true }
+  return { drift, usable: !full }
 }

@@ -1,6 +1,7 @@
 import { codeOf } from '../faults.ts'
 import type { Place } from '../instances.ts'
 import { resourceName } from '../inventory.ts'
+import { areLargeObjectsOpen, closeLargeObjects } from '../large-objects.ts'
 import type { InstanceNames } from '../names.ts'
 import { loginsWithObjects, reassign } from '../ownership.ts'
 import { quoteLiteral } from '../quoting.ts'
@@ -25,6 +26,9 @@ interface ForeignObject extends Record<string, unknown> {
   readonly possessor: string
 }
 
+/** Finding in databases that an earlier version created. */
+const OPEN = 'lets others than the owner write large objects'
+
 /** Objects in the schemas of the tenant that do not belong to the owner, so that not every binding can change them. */
 export async function objectsDrift(place: Place): Promise<Drift[]> {
   const { server, maintenance, names } = place
@@ -41,11 +45,16 @@ export async function objectsDrift(place: Place): Promise<Drift[]> {
   const strays = await loginsWithObjects(maintenance, names)
   const foreign = await inside((tenant) => foreignObjects(tenant, names))
   let handing: Promise<Map<ForeignObject, unknown>> | undefined
-  const drift: Drift[] = strays.map((login) => ({
-    resource,
-    finding: `has objects of ${login}`,
-    heal: () => inside((tenant) => reassign(tenant, login, names))
-  }))
+  const { superuser } = await server.ready()
+  const open = superuser && (await inside((tenant) => areLargeObjectsOpen(tenant, names)))
+  const drift: Drift[] = [
+    ...(open ? [{ resource, finding: OPEN, heal: () => inside((tenant) => closeLargeObjects(tenant, names)) }] : []),
+    ...strays.map((login) => ({
+      resource,
+      finding: `has objects of ${login}`,
+      heal: () => inside((tenant) => reassign(tenant, login, names))
+    }))
+  ]
   if (foreign === 'late') return [...drift, { resource, finding: 'has too many objects to compare their owners' }]
   const foreignDrift = foreign.map((object) => ({
     resource,

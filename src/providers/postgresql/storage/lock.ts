@@ -3,14 +3,18 @@ import type { InstanceNames } from '../names.ts'
 import { heal, loginsWithObjects } from '../ownership.ts'
 import { quoteIdentifier } from '../quoting.ts'
 import { swapToOwner, swapToReader } from '../rights.ts'
-import { endSessions, loginsOf } from '../roles.ts'
+import { endSessions } from '../roles.ts'
 import type { Session } from '../session.ts'
 import { inDatabase } from '../tenant.ts'
+import { announce, withdraw } from './announcement.ts'
+import { reopen } from './closing.ts'
+import { resolutely } from './resolutely.ts'
+import { grantDelete, revokeDelete } from './table-rights.ts'
 
 /*
- * An instance whose storage is used up is locked: its bindings read, and delete, until there is room again. That it is, the
- * connection limit of the owner's role says: -1 when it is not, else how many MB the database had at the time. Nobody logs in
- * as the owner, so that the limit limits nothing, and no tenant can change it.
+ * An instance whose storage is used up is locked: its bindings read, and delete, until there is room again. The connection
+ * limit of the owner's role marks it: -1 when it is not locked, otherwise how many MB the database had at the time. Nobody
+ * logs in as the owner, so the limit limits nothing, and no tenant can change it.
  *
  * `default_transaction_read_only` would not do: every session may turn it off.
  */
@@ -24,85 +28,53 @@ export async function isLocked(maintenance: Session, { owner }: InstanceNames): 
 }
 
 /**
- * Locks an instance, or goes on to.
+ * Locks an instance, or continues to.
  * @param logins those of the owner's bindings
- * @param bytes what the database has now
+ * @param bytes current size of the database
  */
 export async function lock(place: Place, logins: readonly string[], bytes: number): Promise<void> {
   const { maintenance, names } = place
-  // First, so that a binding that is made now is made locked
-  if (!(await isLocked(maintenance, names))) await mark(place, Math.ceil(bytes / MB))
-  await withhold(place, logins)
+  await resolutely(place, [
+    // First, so that a binding that is made now is made locked
+    async () => {
+      if (!(await isLocked(maintenance, names))) await mark(place, Math.ceil(bytes / MB))
+    },
+    () => withhold(place, logins),
+    () => announce(place)
+  ])
 }
 
-/** Lifts the lock; sessions begin anew, as the owner. */
+/** Lifts the lock. Sessions end; the next ones begin as the owner. */
 export async function lift(place: Place, logins: readonly string[]): Promise<void> {
-  const { maintenance, names } = place
-  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(names.database)} ALLOW_CONNECTIONS true`)
-  await inTables(place, logins, (rights, tables, to) => `REVOKE ${rights} ON TABLE ${tables} FROM ${to}`)
+  const { maintenance } = place
+  await resolutely(place, [() => reopen(place), () => revokeDelete(place, logins)])
   for (const login of logins) {
     await swapToOwner(place, login)
     await endSessions(maintenance, login)
   }
+  await withdraw(place)
   await mark(place, -1)
-}
-
-/** Closes a locked database that still grows: there are ways to write that no right takes away, such as large objects. */
-export async function close({ maintenance, names }: Place): Promise<void> {
-  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(names.database)} ALLOW_CONNECTIONS false`)
-  for (const login of await loginsOf(maintenance, names)) await endSessions(maintenance, login)
-}
-
-/** Does something in a database that {@link close} has closed. Its bindings are locked, whoever gets in meanwhile. */
-export async function whileOpen<T>({ maintenance, names }: Place, run: () => Promise<T>): Promise<T> {
-  const database = quoteIdentifier(names.database)
-  await maintenance.query(`ALTER DATABASE ${database} ALLOW_CONNECTIONS true`)
-  const result = await run()
-  await maintenance.query(`ALTER DATABASE ${database} ALLOW_CONNECTIONS false`)
-  return result
 }
 
 /** Keeps logins of the owner's from writing what is theirs, and lets them delete. */
 export async function withhold(place: Place, logins: readonly string[]): Promise<void> {
   const { server, maintenance, names } = place
-  for (const login of logins) {
-    await swapToReader(place, login)
-    // One that acts as the owner already would go on to
-    await endSessions(maintenance, login)
+  const handOver = async () => {
+    const strays = await loginsWithObjects(maintenance, names)
+    const run = (tenant: Session) => heal(tenant, names, strays)
+    if (strays.length > 0) await inDatabase(server, maintenance, { database: names.database, run })
   }
-  const strays = await loginsWithObjects(maintenance, names)
-  const run = (tenant: Session) => heal(tenant, names, strays)
-  if (strays.length > 0) await inDatabase(server, maintenance, { database: names.database, run })
-  await inTables(place, logins, (rights, tables, to) => `GRANT ${rights} ON TABLE ${tables} TO ${to}`)
+  await resolutely(place, [
+    ...logins.flatMap((login) => [
+      () => swapToReader(place, login),
+      // A session that acts as the owner already would continue to
+      () => endSessions(maintenance, login)
+    ]),
+    handOver,
+    () => grantDelete(place, logins)
+  ])
 }
 
 async function mark({ maintenance, names }: Place, limit: number): Promise<void> {
   await maintenance.query(`ALTER ROLE ${quoteIdentifier(names.owner)} CONNECTION LIMIT ${limit.toFixed(0)}`)
-}
-
-/** Tables that one statement is about. */
-const BATCH = 100
-
-async function inTables(
-  { server, maintenance, names }: Place,
-  logins: readonly string[],
-  statement: (rights: string, tables: string, logins: string) => string
-): Promise<void> {
-  if (logins.length === 0) return
-  const { version } = await server.ready()
-  // MAINTAIN, from 17 on, lets them VACUUM FULL; before, only TRUNCATE gives space back at once
-  const rights = version >= 170000 ? 'DELETE, TRUNCATE, MAINTAIN' : 'DELETE, TRUNCATE'
-  const to = logins.map(quoteIdentifier).join(', ')
-  const run = async (tenant: Session) => {
-    const batches = await tenant.query<{ tables: string }>(
-      `SELECT string_agg(name, ', ') AS tables FROM (
-         SELECT format('%I.%I', n.nspname, c.relname) AS name, (row_number() OVER ()) / ${BATCH} AS batch
-         FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
-         WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND c.relowner = (SELECT oid FROM pg_roles WHERE rolname = $1)
-       ) AS owned GROUP BY batch`,
-      [names.owner]
-    )
-    for (const { tables } of batches) await tenant.query(statement(rights, tables, to))
-  }
-  await inDatabase(server, maintenance, { database: names.database, run })
 }

@@ -1,5 +1,6 @@
 import type { QueryResultRow } from 'pg'
 import { type Description, Rejected } from '../../../core/provider.ts'
+import { FULL } from '../instances.ts'
 import type { InstanceNames } from '../names.ts'
 import { type PlanOptions, quotaBytes } from '../plan-options.ts'
 
@@ -12,10 +13,14 @@ export interface Reader {
 export interface Usage {
   readonly bytes: number
   readonly connections: number
+  /** Connections of the binding that has most of them. */
+  readonly mostOfABinding: number
   /** How many bytes it had when its storage was found to be used up; undefined: it is not. */
   readonly lockedAtBytes: number | undefined
-  /** Whether one can connect. */
+  /** Whether it is not closed, neither for its quota nor for a removal. */
   readonly open: boolean
+  /** Whether the broker gets in and no role of the instance does, which is so when the quota has closed it. */
+  readonly sealed: boolean
   /** Whether a binding can act as the owner. */
   readonly writable: boolean
 }
@@ -24,8 +29,11 @@ interface UsageRow extends QueryResultRow {
   database: string
   bytes: string
   connections: number
+  most: number
   mark: number
   open: boolean
+  admits_admin: boolean
+  admits_tenant: boolean
   writable: boolean
 }
 
@@ -35,26 +43,46 @@ const MB = 1024 ** 2
 export async function usageOf(reader: Reader, instances: readonly InstanceNames[]): Promise<Map<string, Usage>> {
   const rows = await reader.query<UsageRow>(
     `SELECT d.datname::text AS database, pg_database_size(d.oid)::text AS bytes, o.rolconnlimit AS mark,
-            d.datallowconn AS open,
+            d.datallowconn AND acl.owner AS open, d.datallowconn AS admits_admin, acl.anybody AS admits_tenant,
             EXISTS (SELECT FROM pg_auth_members AS am JOIN pg_roles AS m ON m.oid = am.member
                     WHERE am.roleid = o.oid AND starts_with(m.rolname, asked.logins)) AS writable,
-            (SELECT count(*)::int FROM pg_stat_activity AS s
-             WHERE s.datid = d.oid AND starts_with(s.usename, asked.logins)) AS connections
-     FROM unnest($1::text[], $2::text[], $3::text[]) AS asked (database, owner, logins)
+            sessions.connections, sessions.most
+     FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) AS asked (database, owner, reader, logins)
      JOIN pg_database AS d ON d.datname = asked.database AND d.datconnlimit <> -2
-     JOIN pg_roles AS o ON o.rolname = asked.owner`,
+     JOIN pg_roles AS o ON o.rolname = asked.owner
+     CROSS JOIN LATERAL (
+       SELECT coalesce(bool_or(a.grantee = o.oid), false) AS owner,
+              coalesce(bool_or(a.grantee = 0 OR r.rolname IN (asked.owner, asked.reader)
+                               OR starts_with(r.rolname, asked.logins)), false) AS anybody
+       FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a LEFT JOIN pg_roles AS r ON r.oid = a.grantee
+       WHERE a.privilege_type = 'CONNECT'
+     ) AS acl
+     CROSS JOIN LATERAL (
+       SELECT coalesce(sum(logins.count), 0)::int AS connections, coalesce(max(logins.count), 0)::int AS most
+       FROM (SELECT count(*) FROM pg_stat_activity AS s
+             WHERE s.datid = d.oid AND starts_with(s.usename, asked.logins) GROUP BY s.usename) AS logins
+     ) AS sessions`,
     [
       instances.map(({ database }) => database),
       instances.map(({ owner }) => owner),
+      instances.map(({ reader: name }) => name),
       instances.map(({ loginPrefix }) => loginPrefix)
     ]
   )
-  return new Map(
-    rows.map(({ database, bytes, mark, connections, open, writable }) => [
-      database,
-      { bytes: Number(bytes), connections, lockedAtBytes: mark < 0 ? undefined : mark * MB, open, writable }
-    ])
-  )
+  return new Map(rows.map((row) => [row.database, usageIn(row)]))
+}
+
+function usageIn(row: UsageRow): Usage {
+  const { bytes, mark, connections, most, open, writable } = row
+  return {
+    bytes: Number(bytes),
+    connections,
+    mostOfABinding: most,
+    lockedAtBytes: mark < 0 ? undefined : mark * MB,
+    open,
+    sealed: row.admits_admin && !row.admits_tenant && connections === 0,
+    writable
+  }
 }
 
 /**
@@ -67,18 +95,24 @@ export async function refuseDowngrade(
   { plan, previous }: { plan: PlanOptions; previous: PlanOptions }
 ): Promise<void> {
   const lessStorage = quotaBytes(plan) < quotaBytes(previous)
-  const fewerConnections = plan.connection_limit < previous.connection_limit
-  if (!lessStorage && !fewerConnections) return
+  const limits = [
+    [plan.database_connection_limit, previous.database_connection_limit],
+    [plan.connection_limit, previous.connection_limit]
+  ] as const
+  if (!lessStorage && limits.every(([now, before]) => now >= before)) return
   const usage = (await usageOf(reader, [names])).get(names.database)
   if (usage === undefined) return
   if (lessStorage && usage.bytes > quotaBytes(plan)) {
     const over = inMegabytes(usage.bytes - quotaBytes(plan))
     throw tooMuch(`${inMegabytes(usage.bytes)} of storage, ${over} more than the ${plan.storage_quota} that it allows`)
   }
-  const excess = usage.connections - plan.connection_limit
-  if (fewerConnections && excess > 0) {
-    throw tooMuch(`${usage.connections} connections, ${excess} more than the ${plan.connection_limit} that it allows`)
-  }
+  const [all, each] = limits.map(([now, before]) => (now < before ? now : Number.POSITIVE_INFINITY))
+  requireFewer(usage.connections, all, 'connections')
+  requireFewer(usage.mostOfABinding, each, 'connections of one binding')
+}
+
+function requireFewer(used: number, limit = Number.POSITIVE_INFINITY, what: string): void {
+  if (used > limit) throw tooMuch(`${used} ${what}, ${used - limit} more than the ${limit} that it allows`)
 }
 
 function tooMuch(what: string): Rejected {
@@ -99,11 +133,17 @@ export function describeUsage(usage: Usage, plan: PlanOptions): Description {
   return {
     measures: [
       Number.isFinite(quota) ? { ...storage, limit: quota } : storage,
-      { name: 'connections', unit: 'count', used: usage.connections, limit: plan.connection_limit }
+      { name: 'connections', unit: 'count', used: usage.connections, limit: plan.database_connection_limit }
     ],
-    ...(usage.lockedAtBytes === undefined ? {} : { notice: usage.open ? LOCKED : CLOSED })
+    ...noticeOf(usage)
   }
 }
 
-const LOCKED = 'The storage is used up: bindings can read, delete and truncate until there is room again.'
-const CLOSED = 'The storage is used up and the database is closed: update the service instance to a plan with more.'
+/** What the user has to know of a locked or closed instance. */
+export function noticeOf(usage: Usage): { notice?: string } {
+  if (usage.lockedAtBytes === undefined) return {}
+  return { notice: usage.open ? LOCKED : FULL }
+}
+
+export const LOCKED =
+  'The storage quota is used up: bindings can only read, delete and truncate until there is room again, or until the service instance is updated to a plan with more storage.'

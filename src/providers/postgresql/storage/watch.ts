@@ -3,33 +3,26 @@ import { type StandingInstance, Unavailable, type WatchRound } from '../../../co
 import { alone } from '../alone.ts'
 import { faultOf, logFault } from '../faults.ts'
 import type { Place } from '../instances.ts'
-import {
-  type InstanceNames,
-  type InstanceState,
-  instanceNames,
-  loginName,
-  NAME_PATTERNS,
-  readBindingState,
-  readInstanceState
-} from '../names.ts'
+import { type InstanceNames, type InstanceState, instanceNames, NAME_PATTERNS, readInstanceState } from '../names.ts'
 import { planOptions, quotaBytes } from '../plan-options.ts'
-import { loginsOf } from '../roles.ts'
 import type { AdminServer } from '../server.ts'
 import type { Servers } from '../servers.ts'
-import { close, lift, lock } from './lock.ts'
-import { type Usage, usageOf } from './usage.ts'
-
-/** A lock is lifted a little below the quota: at the quota itself it would come and go. */
-const LIFT_SHARE = 0.95
-/** What a locked database may grow by, through what runs in the background, before it is closed. */
-const GROWTH_SHARE = 0.1
-const GROWTH_BYTES = 16 * 1024 ** 2
+import { close } from './closing.ts'
+import { lift, lock } from './lock.ts'
+import { Reclaim, type Reclaimable } from './reclaim.ts'
+import { ownerLogins, type Step, stepFor } from './steps.ts'
+import { usageOf } from './usage.ts'
 
 interface Watched {
   readonly instanceId: string
   readonly state: InstanceState
   readonly names: InstanceNames
   readonly quota: number
+}
+
+/** An instance that stays locked. */
+interface Full extends Reclaimable {
+  readonly watched: Watched
 }
 
 /** Databases that one statement looks at: each size is read from the disk. */
@@ -45,6 +38,7 @@ export class StorageWatch {
   readonly #servers: Servers
   /** When all instances were searched in vain for a locked owner, by its name. */
   readonly #searched = new Map<string, number>()
+  readonly #reclaim = new Reclaim()
 
   constructor(servers: Servers) {
     this.#servers = servers
@@ -52,12 +46,18 @@ export class StorageWatch {
 
   async run(round: WatchRound): Promise<void> {
     const locked = await this.#lockedOwners(round)
+    const full: Full[] = []
     const where = (options: JsonObject) => Number.isFinite(quotaOf(options))
-    await this.#visit(round, round.instances({ where, bindings: false }), ({ names }) => {
+    const wanted = ({ names }: Watched) => {
       locked.delete(names.owner)
       return true
-    })
+    }
+    await this.#visit(round, round.instances({ where, bindings: false }), { wanted, full })
     await this.#lift(round, locked)
+    // The others first: they must not wait until the tables of one instance are rewritten
+    for (const { server, watched } of await this.#reclaim.run(round, full)) {
+      await guarded(round, async () => void (await watchBatch(server, [watched], round)))
+    }
   }
 
   /** Lifts the lock of an instance that has moved to a plan without a quota, which {@link run} does not read. */
@@ -68,22 +68,25 @@ export class StorageWatch {
     if (owners.size === 0) return
     for (const owner of owners) this.#searched.set(owner, now)
     // One that is found is searched again while it is locked: an operation on it may be in the way now.
-    await this.#visit(round, round.instances({ bindings: false }), ({ names }) => {
-      return owners.has(names.owner) && this.#searched.delete(names.owner)
-    })
+    const wanted = ({ names }: Watched) => owners.has(names.owner) && this.#searched.delete(names.owner)
+    await this.#visit(round, round.instances({ bindings: false }), { wanted })
   }
 
-  /** Visits the wanted ones, in batches for each server. */
+  /** Visits the wanted ones, in batches for each server, and adds to `full` those that stay locked. */
   async #visit(
     round: WatchRound,
     instances: AsyncIterable<StandingInstance>,
-    wanted: (watched: Watched) => boolean
+    { wanted, full = [] }: { wanted: (watched: Watched) => boolean; full?: Full[] }
   ): Promise<void> {
     const waiting = new Map<AdminServer, Watched[]>()
     const serverOf = this.#serverFinder(round)
     const visit = async (server: AdminServer, batch: readonly Watched[]) => {
       waiting.delete(server)
-      await guarded(round, () => watchBatch(server, batch, round))
+      await guarded(round, async () => {
+        for (const watched of await watchBatch(server, batch, round)) {
+          full.push({ server, watched, instanceId: watched.instanceId, names: watched.names })
+        }
+      })
     }
     for await (const instance of instances) {
       const watched = watchedOf(instance)
@@ -119,15 +122,29 @@ export class StorageWatch {
     for (const server of this.#servers.all()) {
       await guarded(round, async () => {
         await server.ready()
-        const rows = await server.read<{ owner: string }>(
-          'SELECT rolname::text AS owner FROM pg_roles WHERE rolconnlimit >= 0 AND rolname ~ $1',
+        const rows = await server.read<{ owner: string; token: string; shut: string | null }>(
+          `SELECT r.rolname::text AS owner, locked.token,
+                  (SELECT d.datname::text FROM pg_database AS d WHERE NOT d.datallowconn AND d.datconnlimit <> -2
+                     AND (d.datname = 'osb_d_' || locked.token OR starts_with(d.datname, 'osb_d_' || locked.token || '_'))
+                   LIMIT 1) AS shut
+           FROM pg_roles AS r, LATERAL (SELECT substr(r.rolname, length('osb_o_') + 1) AS token) AS locked
+           WHERE r.rolconnlimit >= 0 AND r.rolname ~ $1`,
           [NAME_PATTERNS.owner]
         )
-        for (const { owner } of rows) owners.add(owner)
+        for (const { owner, token, shut } of rows) {
+          owners.add(owner)
+          if (shut !== null) await closeAnew(server, { ...instanceNames({ token }), database: shut }, round)
+        }
       })
     }
     return owners
   }
+}
+
+/** Closes a database, which an earlier version has closed to the broker too, to its tenants alone. */
+async function closeAnew(server: AdminServer, names: InstanceNames, round: WatchRound): Promise<void> {
+  const run = (maintenance: Place['maintenance']) => close({ server, maintenance, names })
+  await alone(server, round, { token: names.token, run })
 }
 
 /** A server that fails does not stop the others. */
@@ -159,30 +176,23 @@ function watchedOf({ instanceId, options, state }: StandingInstance): Watched | 
   return { instanceId, state: saved, names: instanceNames(saved), quota: quotaOf(options) }
 }
 
-async function watchBatch(server: AdminServer, batch: readonly Watched[], round: WatchRound): Promise<void> {
+/** @returns the instances that stay locked */
+async function watchBatch(server: AdminServer, batch: readonly Watched[], round: WatchRound): Promise<Watched[]> {
   await server.ready()
   const reader = { query: server.read.bind(server) }
   const usages = await usageOf(
     reader,
     batch.map(({ names }) => names)
   )
+  const full: Watched[] = []
   for (const watched of batch) {
     const usage = usages.get(watched.names.database)
-    if (usage === undefined || stepFor(usage, watched.quota) === undefined) continue
-    await act(server, watched, round)
+    if (usage === undefined) continue
+    const step = stepFor(usage, watched.quota)
+    if (step !== undefined) await act(server, watched, round)
+    if (step !== 'lift' && usage.lockedAtBytes !== undefined) full.push(watched)
   }
-}
-
-type Step = 'lock' | 'lift' | 'close'
-
-/** What has to be done about an instance; undefined: nothing. */
-export function stepFor(usage: Usage, quota: number): Step | undefined {
-  const { bytes, lockedAtBytes, open, writable } = usage
-  if (lockedAtBytes === undefined) return bytes > quota ? 'lock' : undefined
-  if (bytes <= quota * LIFT_SHARE) return 'lift'
-  if (!open) return undefined
-  if (bytes > lockedAtBytes + Math.max(GROWTH_BYTES, lockedAtBytes * GROWTH_SHARE)) return 'close'
-  return writable ? 'lock' : undefined
+  return full
 }
 
 /** Decides again, now that no task works on the instance. */
@@ -195,9 +205,7 @@ async function act(server: AdminServer, { instanceId, state }: Watched, round: W
     const usage = (await usageOf(maintenance, [watched.names])).get(watched.names.database)
     const step = usage === undefined ? undefined : stepFor(usage, watched.quota)
     if (usage === undefined || step === undefined) return
-    // One that somebody has dropped is the repair's affair
-    const there = await loginsOf(maintenance, watched.names)
-    const logins = ownerLogins(instance).filter((login) => there.includes(login))
+    const logins = await ownerLogins(place, instance.bindings)
     if (step === 'lock') await lock(place, logins, usage.bytes)
     else if (step === 'lift') await lift(place, logins)
     else await close(place)
@@ -215,11 +223,4 @@ const MESSAGES: Record<Step, string> = {
   lock: 'the storage of an instance is used up: its bindings may only read and delete',
   lift: 'an instance has room again: its bindings may write',
   close: 'an instance grows although its storage is used up: it is closed'
-}
-
-function ownerLogins({ bindings }: StandingInstance): string[] {
-  return bindings.flatMap(({ state, settled }) => {
-    const binding = readBindingState(state)
-    return settled && binding?.role === 'owner' ? [loginName(binding)] : []
-  })
 }
