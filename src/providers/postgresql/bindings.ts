@@ -6,8 +6,11 @@ import { type BindingState, loginName } from './names.ts'
 import { heal, loginsWithObjects } from './ownership.ts'
 import type { PlanOptions } from './plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
+import { rollBackPrepared } from './removal.ts'
+import { revoke } from './revocation.ts'
 import { giveOwner, giveReader } from './rights.ts'
-import { createRoles, disableLogin, dropRole, joinRole } from './roles.ts'
+import { removeRole } from './role-removal.ts'
+import { createRoles, joinRole } from './roles.ts'
 import type { Session } from './session.ts'
 import { isLocked, whileOpen, withhold } from './storage/lock.ts'
 import { connectionLimit, inDatabase, setConnectionLimit, withRoom } from './tenant.ts'
@@ -99,16 +102,13 @@ async function tryLogin(
 
 /** Revokes a binding; succeeds when there is nothing left of it. Its objects stay, with the owner. */
 export async function removeLogin(place: Place, login: string): Promise<void> {
-  const { server, maintenance, names } = place
-  await disableLogin(maintenance, names, login)
+  const { maintenance, names } = place
+  const [failure] = await revoke(place, [login])
+  if (failure !== undefined) throw failure
   const usable = await usability(maintenance, names)
-  if (usable === 'closed') {
-    // Nobody gets in to take the login's objects; it is revoked, and the removal of the instance drops it
-    return maintenance.work.log.warn(
-      { login },
-      'The login stays, without rights, until its closed database is removed.'
-    )
+  const remove = async () => {
+    if (usable === 'open' || usable === 'full') await rollBackPrepared(place, login)
+    await removeRole(place, login)
   }
-  const drop = () => dropRole(server, maintenance, { names, role: login })
-  await (usable === 'full' ? whileOpen(place, drop) : drop())
+  await (usable === 'full' ? whileOpen(place, remove) : remove())
 }

@@ -2,6 +2,7 @@ import type { Connection, Pool, QueryResultRow } from 'pg'
 import { BoundedClient, type BoundedPoolConfig, ConnectionUrlError, codeOf, openPool } from '../../postgres/index.ts'
 import { observePool } from '../../telemetry/index.ts'
 import { AdminUrl, type Login } from './admin-url.ts'
+import { endBlockers } from './blockers.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
 import { checkOut, connect } from './connecting.ts'
 import { NAME_PATTERNS } from './names.ts'
@@ -139,21 +140,26 @@ export class AdminServer {
   async openMaintenance(work: Work): Promise<Session> {
     const client = await checkOut(this.#openPool(), work.signal)
     const query = this.#statements.on(client)
-    return new Session(work, query, async (broken, pid) => {
+    const release = async (broken: boolean, pid: number | undefined) => {
       if (!broken && (await renamed(query))) return client.release()
       client.release(true)
       if (work.signal.aborted) await this.#terminate(work, pid)
-    }).open()
+    }
+    const unblock = (pid: number, waitedMs: number) => endBlockers(this, work, { pid, waitedMs })
+    return new Session(work, { query, release, unblock }).open()
   }
 
   /** A session in another database, on a connection of its own. */
   async openDatabase(work: Work, database: string): Promise<Session> {
     const settings = this.#adminSettings({ database, application_name: work.applicationName })
     const client = await connect(work.signal, settings)
-    return new Session(work, this.#statements.on(client), async (_broken, pid) => {
+    const release = async (_broken: boolean, pid: number | undefined) => {
       await client.end()
       if (work.signal.aborted) await this.#terminate(work, pid)
-    }).open()
+    }
+    const unblock = (pid: number, waitedMs: number) =>
+      endBlockers(this, work, { pid, waitedMs, ...(work.spares === undefined ? {} : { spared: work.spares }) })
+    return new Session(work, { query: this.#statements.on(client), release, unblock }).open()
   }
 
   /** Who one is with these credentials; proves that they work. */
