@@ -8,8 +8,10 @@ import { checkOut, connect } from './connecting.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
+import { endJam } from './sessions.ts'
 import { SideConnection } from './side-connection.ts'
 import { type Query, Statements } from './statement.ts'
+import { unblocked } from './waiting.ts'
 
 /**
  * Startup options beat ALTER DATABASE and ALTER ROLE SET, so nothing a tenant can reach changes what our statements
@@ -138,7 +140,7 @@ export class AdminServer {
 
   /** A session in the maintenance database. */
   async openMaintenance(work: Work): Promise<Session> {
-    const client = await checkOut(this.#openPool(), work.signal)
+    const client = await this.#entering(checkOut(this.#openPool(), work.signal), work)
     const query = this.#statements.on(client)
     const release = async (broken: boolean, pid: number | undefined) => {
       if (!broken && (await renamed(query))) return client.release()
@@ -152,7 +154,7 @@ export class AdminServer {
   /** A session in another database, on a connection of its own. */
   async openDatabase(work: Work, database: string): Promise<Session> {
     const settings = this.#adminSettings({ database, application_name: work.applicationName })
-    const client = await connect(work.signal, settings)
+    const client = await this.#entering(connect(work.signal, settings), work, database)
     const release = async (_broken: boolean, pid: number | undefined) => {
       await client.end()
       if (work.signal.aborted) await this.#terminate(work, pid)
@@ -160,6 +162,11 @@ export class AdminServer {
     const unblock = (pid: number, waitedMs: number) =>
       endBlockers(this, work, { pid, waitedMs, ...(work.spares === undefined ? {} : { spared: work.spares }) })
     return new Session(work, { query: this.#statements.on(client), release, unblock }).open()
+  }
+
+  /** Waits for a connection, and ends sessions of tenants that keep it from the database. */
+  #entering<T>(connecting: Promise<T>, { log }: Work, database?: string): Promise<T> {
+    return unblocked(connecting, { log, unblock: () => endJam(this.aside.query, database) })
   }
 
   /** Who one is with these credentials; proves that they work. */

@@ -1,6 +1,7 @@
 import type { QueryResultRow } from 'pg'
 import type { TaskLog } from '../../core/provider.ts'
 import type { Query } from './statement.ts'
+import { unblocked } from './waiting.ts'
 
 /** One task's claim on the server: what its sessions are called, and when they must stop. */
 export interface Work {
@@ -20,11 +21,6 @@ export type Release = (broken: boolean, pid: number | undefined) => Promise<void
 
 /** Ends the sessions that block a statement of the server process `pid`, which has waited for this long. */
 export type Unblock = (pid: number, waitedMs: number) => Promise<void>
-
-/** How long a statement may wait for an answer before the session looks for what blocks it, in milliseconds. */
-const GRACE_MS = 500
-/** How often it looks again until the statement has answered, in milliseconds. */
-const INTERVAL_MS = 250
 
 /** An admin connection in the hands of one task. Nothing is sent once the task's signal has aborted. */
 export class Session {
@@ -58,40 +54,20 @@ export class Session {
   }
 
   /**
-   * Runs one statement, in a transaction of its own. While it waits for a lock, the sessions that block it are ended. The
-   * statement is not repeated for that, because it would lose its place in the queue of the lock.
+   * Runs one statement, in a transaction of its own. While it waits for a lock, the sessions that block it are ended.
    * @throws the signal's reason as soon as it aborts; the statement is then ended by {@link Session.close}
    */
   async query<Row extends QueryResultRow>(sql: string, values?: readonly unknown[]): Promise<Row[]> {
     this.work.signal.throwIfAborted()
-    const answered = this.#watch()
+    const { log, signal } = this.work
+    const unblock = async (waitedMs: number) => {
+      if (this.#pid !== undefined) await this.#unblock(this.#pid, waitedMs)
+    }
     try {
-      return await unlessAborted(this.#query<Row>(sql, values), this.work.signal)
+      return await unblocked(unlessAborted(this.#query<Row>(sql, values), signal), { log, unblock })
     } catch (error) {
       this.#broken = true
       throw error
-    } finally {
-      answered()
-    }
-  }
-
-  /** Unblocks the statement that starts now, again and again until the returned function is called. */
-  #watch(): () => void {
-    const began = performance.now()
-    let timer: NodeJS.Timeout | undefined
-    let waiting = true
-    const look = async () => {
-      try {
-        if (this.#pid !== undefined) await this.#unblock(this.#pid, performance.now() - began)
-      } catch (error) {
-        this.work.log.debug({ reason: String(error) }, 'What blocks a statement could not be found or ended.')
-      }
-      if (waiting) timer = setTimeout(look, INTERVAL_MS)
-    }
-    timer = setTimeout(look, GRACE_MS)
-    return () => {
-      waiting = false
-      clearTimeout(timer)
     }
   }
 

@@ -22,7 +22,8 @@ export async function endSessionsOf(maintenance: Session, roles: readonly string
   const began = performance.now()
   const within = (limitMs: number) => performance.now() - began < limitMs
   do {
-    const jammed = database !== undefined && within(JAM_MS) && (await endJam(maintenance, database))
+    const jammed =
+      database !== undefined && within(JAM_MS) && (await endJam(maintenance.query.bind(maintenance), database))
     const left = await maintenance.query(END_SESSIONS, [roles])
     if (left.length === 0 && !jammed) return
     await delay(INTERVAL_MS)
@@ -55,14 +56,14 @@ export function keepEndingSessions(query: Query, roles: readonly string[]): () =
  * Ends the sessions of tenants that keep connections from a database: its DROP queues for a lock before PostgreSQL checks the
  * right to it, and new connections queue behind it.
  */
-async function endJam(maintenance: Session, database: string): Promise<boolean> {
-  const waiting = await maintenance.query(
+export async function endJam(query: Query, database?: string): Promise<boolean> {
+  const waiting = await query(
     `SELECT l.pid, CASE WHEN l.mode = 'AccessExclusiveLock' AND pg_get_userbyid(a.usesysid) ~ $2
                         THEN pg_terminate_backend(l.pid) END
      FROM pg_lock_status() AS l LEFT JOIN pg_stat_get_activity(NULL) AS a ON a.pid = l.pid
      WHERE l.locktype = 'object' AND l.classid = 'pg_database'::regclass AND NOT l.granted
-       AND l.objid = (SELECT oid FROM pg_database WHERE datname = $1)`,
-    [database, NAME_PATTERNS.login]
+       AND l.objid = (SELECT oid FROM pg_database WHERE datname = coalesce($1, current_database()))`,
+    [database ?? null, NAME_PATTERNS.login]
   )
   return waiting.length > 0
 }
