@@ -31,9 +31,10 @@ export async function endSessionsOf(maintenance: Session, roles: readonly string
   throw Object.assign(new Error('Sessions of a disabled login do not end.'), { code: '55006' })
 }
 
-/** Terminates; the sessions are gone a moment later. */
-const END_SESSIONS = `SELECT pid, pg_terminate_backend(pid) FROM pg_stat_get_activity(NULL)
-  WHERE usesysid = ANY ($1::oid[]) AND pid <> pg_backend_pid()`
+/** Terminates; the sessions are gone a moment later. Those of a superuser only a superuser may end, and they are reported. */
+const END_SESSIONS = `SELECT pid, CASE WHEN me.rolsuper OR NOT coalesce(r.rolsuper, false) THEN pg_terminate_backend(pid) END
+  FROM pg_stat_get_activity(NULL) AS a JOIN pg_roles AS me ON me.rolname = current_user LEFT JOIN pg_roles AS r ON r.oid = a.usesysid
+  WHERE a.usesysid = ANY ($1::oid[]) AND pid <> pg_backend_pid()`
 
 /**
  * Ends the sessions of roles at once, and again and again until the returned function is called: they may block the

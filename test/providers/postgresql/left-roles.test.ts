@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
 import { alarmsOf, assertDiscreet, keptLog } from './failures.ts'
 import { OwnServer } from './own-server.ts'
-import { type AdminKind, adminKinds, cleanUp, connect, instanceOf, leftovers } from './support.ts'
+import { type AdminKind, adminKinds, cleanUp, connect, instanceOf, leftovers, scalar } from './support.ts'
 import { assertStripped, everyRole, type Roles, victimScene } from './victim.ts'
 
 const own = new OwnServer({ max_prepared_transactions: '10' })
@@ -127,12 +127,18 @@ for (const admin of adminKinds) {
 test('deprovision: a login that resists does not keep the others from being shut out', async (t) => {
   const { victim, roles, sql } = await scene(t, 'CREATEDB CREATEROLE')
   const second = await victim.uri('z')
+  const resisting = await connect(t, await victim.uri('b'))
+  const inside = await connect(t, second)
   await sql(`ALTER ROLE ${roles.login} SUPERUSER`)
   cleanUp(t, () => sql(`ALTER ROLE ${roles.login} NOSUPERUSER`).catch(() => undefined))
   const { log, lines } = keptLog()
   await assert.rejects(victim.deprovision({ log }), { name: 'Unavailable' })
   assert.ok(alarmsOf(lines).length > 0)
   await assert.rejects(connect(t, second), { code: '28P01' })
+  await assert.rejects(inside.query('SELECT 1'))
+  assert.equal(await scalar(resisting, 'SELECT 1'), 1)
+  await resisting.end()
+  await assert.rejects(victim.deprovision({ log }), { name: 'Unavailable' })
   assert.deepEqual(await sql('SELECT FROM pg_database WHERE datname = $1', [roles.database]), [])
   await sql(`ALTER ROLE ${roles.login} NOSUPERUSER`)
   await victim.deprovision()

@@ -7,7 +7,7 @@ import { Unavailable } from '../../../src/core/provider.ts'
 import { alone } from '../../../src/providers/postgresql/alone.ts'
 import { faultOf } from '../../../src/providers/postgresql/faults.ts'
 import { AdminServer } from '../../../src/providers/postgresql/server.ts'
-import { keptLog } from './failures.ts'
+import { keptLog, untilDone } from './failures.ts'
 import { OwnServer } from './own-server.ts'
 import {
   type AdminKind,
@@ -195,6 +195,19 @@ test('unbind: a lock of another binding on objects of the instance is waited for
   await holder.query('BEGIN; SELECT FROM mine.held')
   await assert.rejects(instance.unbind('stray'), Unavailable)
   assert.equal(await scalar(holder, 'SELECT count(*)::int FROM mine.held'), 0)
+})
+
+test('unbind: a prepared transaction of the instance on its objects is waited for, but not for ever', async (t) => {
+  const { provider, adminUrl, sql } = await setUp(t, { admin: 'CREATEDB CREATEROLE', url: url() })
+  const instance = await instanceOf(t, provider)
+  const stray = await connect(t, await instance.uri('stray'))
+  await stray.query('SET ROLE NONE; CREATE SCHEMA mine; CREATE TABLE mine.held (id int); RESET ROLE; BEGIN')
+  await stray.query(`SELECT FROM mine.held; PREPARE TRANSACTION 'held in ${instance.database}'`)
+  const prepared = () => sql('SELECT gid FROM pg_prepared_xacts WHERE database = $1', [instance.database])
+  await assert.rejects(instance.unbind('stray'), Unavailable)
+  assert.equal((await prepared()).length, 1)
+  await untilDone({ instance, adminUrl }, (call) => instance.unbind('stray', call))
+  assert.deepEqual(await prepared(), [])
 })
 
 /** An instance with a binding whose holder resists. */
