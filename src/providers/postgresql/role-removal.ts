@@ -58,6 +58,7 @@ export async function dropRole(place: Place, role: string): Promise<Obstacle | u
       // Another tenant may grant something at the same moment
       if (code === '2BP01' && !closed && tries < DROP_TRIES) continue
       await strip(maintenance, role)
+      await endSessionsOf(maintenance, ids, names.database)
       const reason = error instanceof Error ? error.message : String(error)
       return { reason, detail: detailOf(error), passes: closed }
     }
@@ -87,10 +88,15 @@ interface Dependencies {
 /** Rounds without progress after which the rest is left. */
 const IDLE_ROUNDS = 2
 
-/** Clears all databases that can be entered. Answers whether others are left, which keep the role. */
+/** How long a removal works in databases of other instances, in milliseconds: their tenants may have granted in many. */
+const FOREIGN_MS = 4_000
+
+/** Clears all databases that can be entered. Answers whether only others are left, or those that the time did not suffice for. */
 async function clear(place: Place, { role, oid }: { role: string; oid: string }): Promise<boolean> {
-  const { maintenance } = place
+  const { maintenance, names } = place
+  const began = performance.now()
   const given = new Set<string | null>()
+  const postponed = new Set<string | null>()
   let least = Number.POSITIVE_INFINITY
   let idle = 0
   for (;;) {
@@ -99,10 +105,14 @@ async function clear(place: Place, { role, oid }: { role: string; oid: string })
     const count = left.reduce((sum, each) => sum + each.count, 0)
     idle = count < least ? 0 : idle + 1
     least = Math.min(least, count)
-    if (count === 0 || idle === IDLE_ROUNDS) return all.length > 0 && all.every(({ open }) => !open)
+    if (count === 0 || idle === IDLE_ROUNDS) {
+      return all.length > 0 && all.every(({ database, open }) => !open || postponed.has(database))
+    }
     await joinRole(maintenance, role)
     for (const { database } of left) {
-      if (!(await clearOne(place, { role, database }))) given.add(database)
+      const foreign = database !== null && database !== names.database
+      if (foreign && performance.now() - began > FOREIGN_MS) postponed.add(database)
+      if (postponed.has(database) || !(await clearOne(place, { role, database }))) given.add(database)
     }
   }
 }
