@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { type Task, Unavailable } from '../../core/provider.ts'
-import { type Fault, faultOf, logFault } from './faults.ts'
+import { UPKEEP_NAME } from './blockers.ts'
+import { type Fault, faultOf, lastingFault, logFault } from './faults.ts'
 import { type AdminServer, OF_ADMIN } from './server.ts'
 import { type Session, unlessAborted, type Work } from './session.ts'
 
@@ -15,8 +16,11 @@ export interface Attempt<T> {
   readonly run: (maintenance: Session) => Promise<T>
 }
 
-const TRIES = 4
+/** Tries in all, whatever the faults are. */
+const TRIES = 8
+const NAME_TRIES = 4
 const FIRST_PAUSE_MS = 100
+const LONGEST_PAUSE_MS = 1_000
 
 /** The names that an instance of the database was to have belong to somebody else. */
 export class NamesTaken extends Error {
@@ -24,11 +28,12 @@ export class NamesTaken extends Error {
 }
 
 /**
- * Runs an attempt, and again from the top when the server had a passing fault. A synchronous operation has seconds, so
+ * Runs an attempt, and retries it from the start after a passing fault of the server. A synchronous operation has seconds, so
  * the tries are few; the framework repeats the operation when they have failed.
  * @throws {Unavailable} when the fault stays
  */
 export async function attempt<T>(server: AdminServer, task: Task, work: Attempt<T>): Promise<T> {
+  const met = new Map<Fault, number>()
   let last: Fault | undefined
   for (let tries = 1; ; tries++) {
     try {
@@ -39,10 +44,13 @@ export async function attempt<T>(server: AdminServer, task: Task, work: Attempt<
       if (!(error instanceof NamesTaken)) {
         const fault = faultOf(error)
         if (fault === undefined) throw error
-        logFault(task.log, fault, error)
-        last = fault
-        if (!fault.retry || tries === TRIES) throw new Unavailable(fault.description, { cause: error })
-      } else if (tries === TRIES) throw error
+        const times = (met.get(fault) ?? 0) + 1
+        met.set(fault, times)
+        const final = times >= fault.tries || tries === TRIES
+        last = final ? lastingFault(fault) : fault
+        logFault(task.log, last, error)
+        if (final) throw new Unavailable(last.description, { cause: error })
+      } else if (tries >= NAME_TRIES) throw error
     }
     await pause(tries, task.signal)
     throwIfAborted(task.signal, last)
@@ -59,23 +67,45 @@ async function runOnce<T>(server: AdminServer, task: Task, { subject, save, ends
   await unlessAborted(server.ready(), task.signal)
   const { token, suffix } = subject()
   const applicationName = suffix === undefined ? `osb:${token}` : `osb:${token}_${suffix}`
-  const work: Work = { applicationName, signal: task.signal, log: task.log }
+  const work: Work = {
+    applicationName,
+    signal: task.signal,
+    log: task.log,
+    ...(endsBindings === true ? {} : { spares: token })
+  }
   const maintenance = await server.openMaintenance(work)
   try {
     // In this order: the session can be seen by later attempts before we learn that we are the latest. A worker that
     // froze anywhere is then either refused here, or has its session ended by the one that took over.
     await save()
     await endOlderSessions(maintenance, endsBindings ?? false)
-    await maintenance.query('SELECT pg_advisory_lock_shared(hashtextextended($1, 0))', [lockName(token)])
+    await keepUpkeepOut(maintenance, token)
     return await run(maintenance)
   } finally {
     await maintenance.close()
   }
 }
 
+/** Takes the lock that keeps upkeep from the instance. Ends upkeep that takes too long. */
+async function keepUpkeepOut(maintenance: Session, token: string): Promise<void> {
+  const key = [lockName(token)]
+  const [lock] = await maintenance.query<{ free: boolean }>(
+    'SELECT pg_try_advisory_lock_shared(hashtextextended($1, 0)) AS free',
+    key
+  )
+  if (lock?.free === true) return
+  // While it waits, the session ends the maintenance session of the upkeep
+  await maintenance.query('SELECT pg_advisory_lock_shared(hashtextextended($1, 0))', key)
+  await maintenance.query(
+    `SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
+     WHERE application_name = $1 AND starts_with(datname, $2) AND ${OF_ADMIN}`,
+    [UPKEEP_NAME, `osb_d_${token}`]
+  )
+}
+
 /**
- * Names the lock that tasks on an instance share, and that upkeep of the instance takes alone: what an unbind is taking away
- * must not be put back beside it. It is the session's, and ends with it.
+ * Names the lock that tasks on an instance share, and that upkeep of the instance takes alone, because the upkeep must not give
+ * back what an unbind takes away. The lock ends with its session.
  */
 export function lockName(token: string): string {
   return `osb:${token}`
@@ -100,7 +130,7 @@ async function endOlderSessions(maintenance: Session, bindingsToo: boolean): Pro
 
 /** Jitter, because tasks that raced each other would do so again. */
 async function pause(tries: number, signal: AbortSignal): Promise<void> {
-  const longest = FIRST_PAUSE_MS * 2 ** tries
+  const longest = Math.min(FIRST_PAUSE_MS * 2 ** tries, LONGEST_PAUSE_MS)
   try {
     await delay(longest * (0.5 + Math.random() / 2), undefined, { signal })
   } catch (error) {

@@ -8,7 +8,8 @@ import { codeOf } from './faults.ts'
 import type { Place } from './instances.ts'
 import { quoteIdentifier } from './quoting.ts'
 import { rollBackPrepared } from './removal.ts'
-import { disableLogin, loginsOf } from './roles.ts'
+import { revoke } from './revocation.ts'
+import { loginsOf } from './roles.ts'
 import type { AdminServer } from './server.ts'
 
 /** So much of what a command says is logged. */
@@ -29,7 +30,8 @@ export type Backup = { readonly command: string } | { readonly directory: string
  * `pg_dump`, finds it by libpq's own variables (`PGHOST`, …), as the admin; `OSB_INSTANCE_ID` says whose it is.
  * @throws {Rejected} 500 when it fails: the database is kept, closed, and another delete tries again
  */
-export async function backUp({ server, maintenance, names }: Place, backup: Backup, task: Task): Promise<void> {
+export async function backUp(place: Place, backup: Backup, task: Task): Promise<void> {
+  const { server, maintenance, names } = place
   const { database } = names
   const [row] = await maintenance.query<{ whole: boolean }>(
     'SELECT datconnlimit <> -2 AS whole FROM pg_database WHERE datname = $1',
@@ -38,9 +40,10 @@ export async function backUp({ server, maintenance, names }: Place, backup: Back
   // One whose DROP was interrupted has been saved before, and can be read no more
   if (row?.whole !== true) return
   await task.progress('Backing up the database.')
-  for (const login of await loginsOf(maintenance, names)) await disableLogin(maintenance, names, login)
-  // A prepared transaction can lock a table that the dump has to read, and nobody is left who could commit it.
-  await rollBackPrepared({ server, maintenance, names })
+  const [failure] = await revoke(place, await loginsOf(maintenance, names))
+  if (failure !== undefined) throw failure
+  // A prepared transaction may hold locks for which pg_dump would wait in vain
+  await rollBackPrepared(place)
   await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} ALLOW_CONNECTIONS true`)
   const settings = { ...connectionSettings(server, database), OSB_INSTANCE_ID: task.instanceId }
   const tooLarge = await lockShortage({ server, maintenance, names })

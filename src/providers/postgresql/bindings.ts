@@ -6,8 +6,11 @@ import { type BindingState, loginName } from './names.ts'
 import { heal, loginsWithObjects } from './ownership.ts'
 import type { PlanOptions } from './plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
+import { rollBackPrepared } from './removal.ts'
+import { revoke } from './revocation.ts'
 import { giveOwner, giveReader } from './rights.ts'
-import { createRoles, disableLogin, dropRole, joinRole } from './roles.ts'
+import { removeRole } from './role-removal.ts'
+import { createRoles, joinRole } from './roles.ts'
 import type { Session } from './session.ts'
 import { close } from './storage/closing.ts'
 import { isLocked, withhold } from './storage/lock.ts'
@@ -100,17 +103,12 @@ async function tryLogin(
 
 /** Revokes a binding; succeeds when there is nothing left of it. Its objects stay, with the owner. */
 export async function removeLogin(place: Place, login: string): Promise<void> {
-  const { server, maintenance, names } = place
-  await disableLogin(maintenance, names, login)
+  const { maintenance, names } = place
+  const [failure] = await revoke(place, [login])
+  if (failure !== undefined) throw failure
   const usable = await usability(maintenance, names)
-  if (usable === 'closed') {
-    // Nobody gets in to take the login's objects; it is revoked, and the removal of the instance drops it
-    return maintenance.work.log.warn(
-      { login },
-      'The login stays, without rights, until its closed database is removed.'
-    )
-  }
-  // An earlier version has closed it to the broker, too
+  // An earlier version closed databases to the broker, too.
   if (usable === 'full') await close(place)
-  await dropRole(server, maintenance, { names, role: login })
+  if (usable === 'open' || usable === 'full') await rollBackPrepared(place, login)
+  await removeRole(place, login)
 }

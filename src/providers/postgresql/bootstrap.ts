@@ -1,5 +1,5 @@
 import { setTimeout as delay } from 'node:timers/promises'
-import { codeOf, ServerUnfit } from './faults.ts'
+import { codeOf, isCatalogRace, ServerUnfit } from './faults.ts'
 import { quoteIdentifier } from './quoting.ts'
 import type { Query } from './statement.ts'
 
@@ -17,7 +17,7 @@ const MINIMUM_VERSIONS = new Map([
 ])
 const OLDEST_MAJOR = 15
 
-const RACES = new Set(['XX000', '42710', '23505', '40001'])
+const RACES = new Set(['42710', '23505', '40001'])
 const TRIES = 5
 
 /** What the server said of itself. */
@@ -46,8 +46,8 @@ export async function bootstrap(query: Query, stateDatabase: string | undefined)
     try {
       return await prepare(query, stateDatabase)
     } catch (error) {
-      // Another replica changed the same catalog row ("tuple concurrently updated"): all is idempotent, so once more
-      if (tries === TRIES || !RACES.has(codeOf(error) ?? '')) throw error
+      // Another replica may change the same row of a catalog. All is idempotent, so retry
+      if (tries === TRIES || !(isCatalogRace(error) || RACES.has(codeOf(error) ?? ''))) throw error
       await delay(20 * tries * (1 + Math.random()))
     }
   }

@@ -52,6 +52,7 @@ export interface InstanceNames {
 export const NAME_PATTERNS = {
   database: '^osb_d_[a-z2-7]{20}(_[a-z0-9_]+)?$',
   owner: '^osb_o_[a-z2-7]{20}$',
+  login: '^osb_b_[a-z2-7]{20}_[a-z2-7]{10}$',
   /** Of owners, readers and logins. */
   role: '^osb_([or]_[a-z2-7]{20}|b_[a-z2-7]{20}_[a-z2-7]{10})$',
   /** Of owners and logins, which objects belong to. */

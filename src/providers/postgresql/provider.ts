@@ -6,6 +6,7 @@ import { describeBinding } from './credentials.ts'
 import { installExtensions, requireAvailable, wantedExtensions } from './extensions.ts'
 import { applyPlan, createInstance } from './instances.ts'
 import { inventoryOf } from './inventory.ts'
+import { dropLeftRoles } from './left-roles.ts'
 import {
   type InstanceState,
   instanceNames,
@@ -159,7 +160,10 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     stop: () => servers.close(),
     health: () => servers.ping(),
     inventory: inventoryOf(servers),
-    watch: (round) => storage.run(round),
+    async watch(round) {
+      await storage.run(round)
+      for (const server of servers.all()) await dropLeftRoles(server, round)
+    },
     repair: (task) => repairInstance(servers, task),
 
     async describe(task) {

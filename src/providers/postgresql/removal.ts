@@ -1,6 +1,9 @@
+import { rollBack } from './blockers.ts'
 import type { Place } from './instances.ts'
 import { quoteIdentifier } from './quoting.ts'
-import { disableLogin, dropRole, loginsOf } from './roles.ts'
+import { failureOf, revoke } from './revocation.ts'
+import { removeRole } from './role-removal.ts'
+import { loginsOf } from './roles.ts'
 import type { Session } from './session.ts'
 import { connectionLimit, inDatabase } from './tenant.ts'
 
@@ -8,11 +11,12 @@ import { connectionLimit, inDatabase } from './tenant.ts'
  * Removes everything that carries the instance's token; succeeds when nothing is left. The owner's role goes last, as
  * it came first: a database of that name without it belongs to somebody else, unless the admin itself owns it.
  */
-export async function removeInstance({ server, maintenance, names }: Place): Promise<void> {
+export async function removeInstance(place: Place): Promise<void> {
+  const { maintenance, names } = place
   const logins = await loginsOf(maintenance, names)
-  // All are shut out before anything is dropped: one that still worked could lock what is to be dropped
-  for (const login of logins) await disableLogin(maintenance, names, login)
-  await rollBackPrepared({ server, maintenance, names })
+  // All are shut out before anything is dropped, because a login that still works could lock what is to be dropped
+  const failures = [...(await revoke(place, logins))]
+  await rollBackPrepared(place)
   await maintenance.generate(
     // One whose DROP was interrupted (-2) can be dropped, and nothing else
     `SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS false', datname) FROM pg_database
@@ -23,30 +27,32 @@ export async function removeInstance({ server, maintenance, names }: Place): Pro
     `SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname = $1 AND ${OURS}`,
     [names.database, names.owner]
   )
-  for (const role of [...logins, names.reader, names.owner]) await dropRole(server, maintenance, { names, role })
+  for (const role of [...logins, names.reader, names.owner]) {
+    const failure = await failureOf(maintenance, () => removeRole(place, role))
+    if (failure !== undefined) failures.push(failure)
+  }
+  if (failures.length > 0) throw failures[0]
 }
 
 const OURS = `(datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
                OR EXISTS (SELECT FROM pg_roles WHERE rolname = $2))`
 
-/** A prepared transaction outlives its session and keeps the database from being dropped. */
-export async function rollBackPrepared({ server, maintenance, names }: Place): Promise<void> {
-  const owners = await maintenance.query<{ owner: string }>(
-    'SELECT DISTINCT owner::text FROM pg_prepared_xacts WHERE database = $1 AND owner IS NOT NULL',
-    [names.database]
+/**
+ * Rolls back the prepared transactions in the instance's database, or those of one login. A prepared transaction outlives its
+ * session, keeps its locks, and keeps the database from being dropped.
+ */
+export async function rollBackPrepared({ server, maintenance, names }: Place, login?: string): Promise<void> {
+  const { database } = names
+  const prepared = await maintenance.query<{ gid: string; owner: string }>(
+    `SELECT gid, owner::text FROM pg_prepared_xacts
+     WHERE database = $1 AND owner IS NOT NULL AND ($2::text IS NULL OR owner = $2)`,
+    [database, login ?? null]
   )
-  if (owners.length === 0 || (await connectionLimit(maintenance, names.database)) === -2) return
-  // It can be ended only from within the database, and only as its owner; no login is left that could come in with us
-  await maintenance.query(`ALTER DATABASE ${quoteIdentifier(names.database)} ALLOW_CONNECTIONS true`)
+  if (prepared.length === 0 || (await connectionLimit(maintenance, database)) === -2) return
+  // They can be ended only from within the database. When the instance is removed, no login is left that could enter
+  if (login === undefined) await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} ALLOW_CONNECTIONS true`)
   const run = async (tenant: Session) => {
-    for (const { owner } of owners) {
-      await tenant.query(`SET ROLE ${quoteIdentifier(owner)}`)
-      await tenant.generate(
-        `SELECT format('ROLLBACK PREPARED %L', gid) FROM pg_prepared_xacts
-         WHERE database = current_database() AND owner = $1`,
-        [owner]
-      )
-    }
+    for (const each of prepared) await rollBack(tenant, each)
   }
-  await inDatabase(server, maintenance, { database: names.database, run })
+  await inDatabase(server, maintenance, { database, run })
 }

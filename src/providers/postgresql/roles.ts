@@ -1,9 +1,6 @@
-import { codeOf } from './faults.ts'
 import { type InstanceNames, NAME_PATTERNS } from './names.ts'
-import { quoteIdentifier } from './quoting.ts'
-import type { AdminServer } from './server.ts'
 import type { Session } from './session.ts'
-import { inDatabase } from './tenant.ts'
+import { endSessionsOf } from './sessions.ts'
 
 /** PostgreSQL 16 lets the members of a role neither act as it nor inherit from it unless the grant says so. */
 const AS_MEMBER = `CASE WHEN current_setting('server_version_num')::int >= 160000 THEN ' WITH INHERIT TRUE, SET TRUE' ELSE '' END`
@@ -23,8 +20,13 @@ export async function joinRole(maintenance: Session, role: string): Promise<void
   )
 }
 
-/** Makes what is missing of some roles, without the right to log in. */
+/** Creates the missing ones of some roles, without the right to log in. An existing role is no longer marked as removed. */
 export async function createRoles(maintenance: Session, roles: readonly string[]): Promise<void> {
+  await maintenance.generate(
+    `SELECT format('ALTER ROLE %I VALID UNTIL ''infinity''', rolname) FROM pg_roles
+     WHERE rolname = ANY ($1) AND rolvaliduntil = '-infinity'`,
+    [roles]
+  )
   await maintenance.generate(
     `SELECT format('CREATE ROLE %I NOLOGIN INHERIT', r) FROM unnest($1::text[]) AS r
      WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = r)`,
@@ -32,10 +34,12 @@ export async function createRoles(maintenance: Session, roles: readonly string[]
   )
 }
 
-/** `oid` of a role, as text; undefined when there is none. */
-async function roleId(maintenance: Session, role: string): Promise<string | undefined> {
-  const [row] = await maintenance.query<{ oid: string }>('SELECT oid::text FROM pg_roles WHERE rolname = $1', [role])
-  return row?.oid
+/** `oid` of the existing ones of some roles, as text. */
+export async function roleIds(maintenance: Session, roles: readonly string[]): Promise<string[]> {
+  const rows = await maintenance.query<{ oid: string }>('SELECT oid::text FROM pg_roles WHERE rolname = ANY ($1)', [
+    roles
+  ])
+  return rows.map(({ oid }) => oid)
 }
 
 /** Logins of an instance by name, never by membership: a DBA who joined the owner's group must not be dropped. */
@@ -47,95 +51,11 @@ export async function loginsOf(maintenance: Session, { loginPrefix }: InstanceNa
   return rows.map((row) => row.rolname)
 }
 
-/** From here on the credentials let nobody in, and nobody is in. */
-export async function disableLogin(maintenance: Session, names: InstanceNames, login: string): Promise<void> {
-  await maintenance.generate(
-    `SELECT format('ALTER ROLE %I NOLOGIN PASSWORD NULL CONNECTION LIMIT 0', rolname) FROM pg_roles WHERE rolname = $1`,
-    [login]
-  )
-  // Without the right to create, a session that is still open makes nothing between REASSIGN OWNED and DROP OWNED,
-  // which would drop it
-  await maintenance.generate(
-    `SELECT format('REVOKE %I FROM %I', g.rolname, m.rolname)
-     FROM pg_auth_members am JOIN pg_roles g ON g.oid = am.roleid JOIN pg_roles m ON m.oid = am.member
-     WHERE m.rolname = $1 AND g.rolname = ANY ($2::text[])`,
-    [login, [names.owner, names.reader]]
-  )
-  await endSessions(maintenance, login)
-}
-
-const ROUNDS = 10
-
 /**
- * Ends the sessions of a login.
- * @throws when they do not end
+ * Makes an admin that is no superuser a member of the owners and logins with objects in a database. It may only revoke what
+ * they granted as one of them: otherwise DROP OWNED revokes nothing, and reports that in a NOTICE instead of an error.
  */
-export async function endSessions(maintenance: Session, login: string): Promise<void> {
-  for (let round = 0; round < ROUNDS; round++) {
-    const ended = await maintenance.query(
-      `SELECT pid, pg_terminate_backend(pid, 2000) AS ended FROM pg_stat_activity
-       WHERE usesysid = (SELECT oid FROM pg_roles WHERE rolname = $1) AND pid <> pg_backend_pid()`,
-      [login]
-    )
-    if (ended.length === 0) return
-  }
-  throw Object.assign(new Error('Sessions of a disabled login do not end.'), { code: '55006' })
-}
-
-/**
- * Takes away everything a role owns or was granted, in whichever database, and drops it. Objects in the instance's own
- * database go to the owner; a tenant may have granted things to a role of another, which must not stand in the way.
- */
-export async function dropRole(
-  server: AdminServer,
-  maintenance: Session,
-  { names, role }: { names: InstanceNames; role: string }
-): Promise<void> {
-  const oid = await roleId(maintenance, role)
-  if (oid === undefined) return
-  await joinRole(maintenance, role)
-  for (let round = 0; round < ROUNDS; round++) {
-    const databases = await databasesWith(maintenance, oid)
-    if (databases.length === 0) break
-    for (const database of databases) await clearDatabase(server, maintenance, { names, role, database })
-  }
-  await maintenance.query(`DROP ROLE IF EXISTS ${quoteIdentifier(role)}`)
-}
-
-async function clearDatabase(
-  server: AdminServer,
-  maintenance: Session,
-  { names, role, database }: { names: InstanceNames; role: string; database: string }
-): Promise<void> {
-  await joinOwnersIn(maintenance, database)
-  const run = async (tenant: Session) => {
-    if (database === names.database) {
-      await tenant.query(`REASSIGN OWNED BY ${quoteIdentifier(role)} TO ${quoteIdentifier(names.owner)}`)
-    }
-    await tenant.query(`DROP OWNED BY ${quoteIdentifier(role)}`)
-  }
-  try {
-    await inDatabase(server, maintenance, { database, run })
-  } catch (error) {
-    // Another instance's database that was dropped since we looked: nothing left to clear in it
-    if (codeOf(error) !== '3D000') throw error
-  }
-}
-
-async function databasesWith(maintenance: Session, oid: string): Promise<string[]> {
-  const rows = await maintenance.query<{ datname: string }>(
-    `SELECT DISTINCT d.datname::text FROM pg_shdepend s JOIN pg_database d ON d.oid = s.dbid
-     WHERE s.refclassid = 'pg_authid'::regclass AND s.refobjid = $1::oid`,
-    [oid]
-  )
-  return rows.map((row) => row.datname)
-}
-
-/**
- * An admin that is no superuser revokes only what it may, and DROP OWNED tells the rest in a NOTICE instead of an
- * error: so it becomes a member of those who own things, and granted them, in that database.
- */
-async function joinOwnersIn(maintenance: Session, database: string): Promise<void> {
+export async function joinOwnersIn(maintenance: Session, database: string): Promise<void> {
   await maintenance.generate(
     `SELECT format('GRANT %I TO %I%s', r.rolname, current_user, ${AS_MEMBER})
      FROM (SELECT DISTINCT g.rolname FROM pg_shdepend s
@@ -149,4 +69,9 @@ async function joinOwnersIn(maintenance: Session, database: string): Promise<voi
      JOIN pg_roles me ON me.rolname = current_user AND NOT me.rolsuper`,
     [database, NAME_PATTERNS.possessor]
   )
+}
+
+/** Ends the sessions of a login. */
+export async function endSessions(maintenance: Session, login: string): Promise<void> {
+  await endSessionsOf(maintenance, await roleIds(maintenance, [login]))
 }

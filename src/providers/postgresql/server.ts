@@ -2,13 +2,16 @@ import type { Connection, Pool, QueryResultRow } from 'pg'
 import { BoundedClient, type BoundedPoolConfig, ConnectionUrlError, codeOf, openPool } from '../../postgres/index.ts'
 import { observePool } from '../../telemetry/index.ts'
 import { AdminUrl, type Login } from './admin-url.ts'
+import { endBlockers } from './blockers.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
 import { checkOut, connect, limitAnswers } from './connecting.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
+import { endJam } from './sessions.ts'
 import { SideConnection } from './side-connection.ts'
 import { type Query, Statements } from './statement.ts'
+import { unblocked } from './waiting.ts'
 
 /**
  * Startup options beat ALTER DATABASE and ALTER ROLE SET, so nothing a tenant can reach changes what our statements
@@ -137,23 +140,33 @@ export class AdminServer {
 
   /** A session in the maintenance database. */
   async openMaintenance(work: Work): Promise<Session> {
-    const client = await checkOut(this.#openPool(), work.signal)
+    const client = await this.#entering(checkOut(this.#openPool(), work.signal), work)
     const query = this.#statements.on(client)
-    return new Session(work, query, async (broken, pid) => {
+    const release = async (broken: boolean, pid: number | undefined) => {
       if (!broken && (await renamed(query))) return client.release()
       client.release(true)
       if (work.signal.aborted) await this.#terminate(work, pid)
-    }).open()
+    }
+    const unblock = (pid: number, waitedMs: number) => endBlockers(this, work, { pid, waitedMs })
+    return new Session(work, { query, release, unblock }).open()
   }
 
   /** A session in another database, on a connection of its own. */
   async openDatabase(work: Work, database: string): Promise<Session> {
     const settings = this.#adminSettings({ database, application_name: work.applicationName })
-    const client = await connect(work.signal, settings)
-    return new Session(work, this.#statements.on(client), async (_broken, pid) => {
+    const client = await this.#entering(connect(work.signal, settings), work, database)
+    const release = async (_broken: boolean, pid: number | undefined) => {
       await client.end()
       if (work.signal.aborted) await this.#terminate(work, pid)
-    }).open()
+    }
+    const unblock = (pid: number, waitedMs: number) =>
+      endBlockers(this, work, { pid, waitedMs, ...(work.spares === undefined ? {} : { spared: work.spares }) })
+    return new Session(work, { query: this.#statements.on(client), release, unblock }).open()
+  }
+
+  /** Waits for a connection, and ends sessions of tenants that keep it from the database. */
+  #entering<T>(connecting: Promise<T>, { log }: Work, database?: string): Promise<T> {
+    return unblocked(connecting, { log, unblock: () => endJam(this.aside.query, database) })
   }
 
   /** Who one is with these credentials; proves that they work. */

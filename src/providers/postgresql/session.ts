@@ -1,6 +1,7 @@
 import type { QueryResultRow } from 'pg'
 import type { TaskLog } from '../../core/provider.ts'
 import type { Query } from './statement.ts'
+import { unblocked } from './waiting.ts'
 
 /** One task's claim on the server: what its sessions are called, and when they must stop. */
 export interface Work {
@@ -8,23 +9,33 @@ export interface Work {
   readonly applicationName: string
   readonly signal: AbortSignal
   readonly log: TaskLog
+  /**
+   * Token of an instance. In databases of tenants, the broker waits for sessions of its logins, and does not end them.
+   * Absent when the instance is removed.
+   */
+  readonly spares?: string
 }
 
 /** How a connection is given back: for use by others or, when something failed on it, never again. */
 export type Release = (broken: boolean, pid: number | undefined) => Promise<void>
+
+/** Ends the sessions that block a statement of the server process `pid`, which has waited for this long. */
+export type Unblock = (pid: number, waitedMs: number) => Promise<void>
 
 /** An admin connection in the hands of one task. Nothing is sent once the task's signal has aborted. */
 export class Session {
   readonly work: Work
   readonly #query: Query
   readonly #release: Release
+  readonly #unblock: Unblock
   #pid: number | undefined
   #broken = false
 
-  constructor(work: Work, query: Query, release: Release) {
+  constructor(work: Work, { query, release, unblock }: { query: Query; release: Release; unblock: Unblock }) {
     this.work = work
     this.#query = query
     this.#release = release
+    this.#unblock = unblock
   }
 
   /** Puts the task's name on the connection, so that a later attempt finds and ends it. */
@@ -43,13 +54,17 @@ export class Session {
   }
 
   /**
-   * Runs one statement, in a transaction of its own.
+   * Runs one statement, in a transaction of its own. While it waits for a lock, the sessions that block it are ended.
    * @throws the signal's reason as soon as it aborts; the statement is then ended by {@link Session.close}
    */
   async query<Row extends QueryResultRow>(sql: string, values?: readonly unknown[]): Promise<Row[]> {
     this.work.signal.throwIfAborted()
+    const { log, signal } = this.work
+    const unblock = async (waitedMs: number) => {
+      if (this.#pid !== undefined) await this.#unblock(this.#pid, waitedMs)
+    }
     try {
-      return await unlessAborted(this.#query<Row>(sql, values), this.work.signal)
+      return await unblocked(unlessAborted(this.#query<Row>(sql, values), signal), { log, unblock })
     } catch (error) {
       this.#broken = true
       throw error

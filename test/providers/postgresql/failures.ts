@@ -10,7 +10,11 @@ export const told = {
   locked: 'An open transaction holds a lock on the database.',
   exhausted: 'The database server is out of disk space or memory.',
   refused: 'The broker cannot log in to the database server. Its operator has to look into it.',
-  forbidden: 'The broker lacks a right on the database server. Its operator has to look into it.'
+  forbidden: 'The broker lacks a right on the database server. Its operator has to look into it.',
+  untrusted: 'The broker has no secure connection to the database server. Its operator has to look into it.',
+  readOnly: 'The database server is a standby and takes no changes. Its operator has to look into it.',
+  broken: 'The database server reports an internal error. Its operator has to look into it.',
+  rejecting: 'The database server rejects a change of the broker. Its operator has to look into it.'
 }
 
 /** A line of a task's log. */

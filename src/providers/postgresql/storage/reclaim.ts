@@ -1,5 +1,5 @@
 import type { WatchRound } from '../../../core/provider.ts'
-import { UPKEEP_NAME } from '../alone.ts'
+import { UPKEEP_NAME } from '../blockers.ts'
 import { codeOf } from '../faults.ts'
 import type { InstanceNames } from '../names.ts'
 import type { AdminServer } from '../server.ts'
@@ -94,7 +94,7 @@ export class Reclaim {
     // Last in the order of the next round
     this.#rewritten.delete(names.database)
     this.#rewritten.set(names.database, known)
-    const maintenance = await server.openMaintenance({ applicationName: UPKEEP_NAME, signal, log })
+    const maintenance = await server.openMaintenance({ applicationName: UPKEEP_NAME, signal, log, spares: names.token })
     try {
       const run = async (tenant: Session) => {
         await tenant.query(LOCK_TIMEOUT)
