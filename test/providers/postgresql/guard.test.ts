@@ -115,6 +115,7 @@ for (const admin of adminKinds) {
     const preparedNow = async () => (await sql('SELECT gid FROM pg_prepared_xacts ORDER BY gid')).map(({ gid }) => gid)
     await eventually(async () => (await preparedNow()).length < 2, 'the prepared transaction has gone')
     assert.deepEqual(await preparedNow(), ['honest'])
+    await eventually(() => acts(lines).length > attackers.length, 'the log has them')
     assert.deepEqual(new Set(acts(lines).map(({ rule }) => rule)), new Set(['shared-catalog']))
     assert.deepEqual(
       new Set(acts(lines).map(({ login }) => login)),

@@ -59,8 +59,11 @@ export class Anchor {
     await query('BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY')
     // What caches of roles and databases are filled from: planning locks the catalogs and all of their indexes.
     await query('SELECT FROM pg_roles, pg_auth_members, pg_database LIMIT 0')
-    // An operator may have set it for all sessions, from PostgreSQL 17 on.
-    await query(`SELECT set_config(name, '0', true) FROM pg_settings WHERE name = 'transaction_timeout'`)
+    // A round may take longer than the timeout of other side connections. Only PostgreSQL 17 and later have the second.
+    await query(
+      `SELECT set_config(name, CASE name WHEN 'transaction_timeout' THEN '0' ELSE '60s' END, true) FROM pg_settings
+       WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')`
+    )
     this.#query = query
     return query
   }

@@ -96,11 +96,13 @@ export class ServerGuard {
       const { holder, rule } = verdict
       if (rule !== 'revoked' && holder.pid !== null) struck.set(holder.login, verdict)
     }
-    const { floods } = excess(sight)
+    const { floods: flooding } = excess(sight)
     for (const [login, { holder, rule }] of struck) {
       const often = this.#suspensions.strike(login, now)
-      if (often || (rule === 'locks' && floods.has(holder.token))) await this.#suspend(login, { holder, rule }, now)
+      const floods = rule === 'locks' && flooding.has(holder.token)
+      if (often || floods) this.#suspensions.add({ login, token: holder.token, rule })
     }
+    await this.#suspensions.write(now)
     this.#suspensions.tidy(now, this.#stopping.signal)
     for (const [key, at] of this.#ended) if (now - at >= GOING_MS) this.#ended.delete(key)
     await this.#renewAnchor(sight, now)
@@ -179,15 +181,6 @@ export class ServerGuard {
       { server: this.#server.name, login, database, code },
       'The admin of the PostgreSQL server may not end sessions of tenants: grant it pg_signal_backend.'
     )
-  }
-
-  async #suspend(login: string, { holder, rule }: Verdict, now: number): Promise<void> {
-    try {
-      await this.#suspensions.suspend({ login, token: holder.token, rule, now })
-    } catch (error) {
-      // The next strike tries again.
-      this.#log.warn({ login, code: codeOf(error), reason: String(error) }, 'The guard could not suspend a login.')
-    }
   }
 
   /** Makes way for sessions that wait for the anchor, and keeps its transaction young. Never while the table fills up. */

@@ -13,10 +13,11 @@ const SUSPENSION_MS = 5 * 60_000
 /** Pause between two looks at the sessions that keep a suspension from being written. */
 const UNBLOCK_MS = 50
 
-/** A login that may not come in for a while. */
-interface Suspended {
+/** A login that is to be suspended, and why. */
+export interface Suspect {
+  readonly login: string
   readonly token: string
-  readonly until: number
+  readonly rule: Rule
 }
 
 /** Takes from logins, for a while, the right to log in. A login that is being removed is left alone. */
@@ -25,8 +26,10 @@ export class Suspensions {
   readonly #anchor: Anchor
   readonly #journal: Journal
   readonly #strikes = new Map<string, number[]>()
-  readonly #suspended = new Map<string, Suspended>()
-  readonly #lifting = new Set<Promise<void>>()
+  readonly #due = new Map<string, Suspect>()
+  /** Until when, by login. */
+  readonly #suspended = new Map<string, { readonly token: string; readonly until: number }>()
+  #lifting: Promise<void> | undefined
 
   constructor(server: AdminServer, anchor: Anchor, journal: Journal) {
     this.#server = server
@@ -41,14 +44,27 @@ export class Suspensions {
     return recent.length >= STRIKES
   }
 
-  async suspend({ login, token, rule, now }: { login: string; token: string; rule: Rule; now: number }): Promise<void> {
-    if (this.#suspended.has(login)) return
-    const [target] = await this.#anchor.query('SELECT FROM pg_roles WHERE rolname = $1 AND rolcanlogin', [login])
-    if (target === undefined) return
-    await this.#write(login)
-    this.#suspended.set(login, { token, until: now + SUSPENSION_MS })
-    this.#strikes.delete(login)
-    this.#journal.note({ rule, action: 'suspend', server: this.#server.name, login, token })
+  /** {@link Suspensions.write} suspends it. */
+  add(suspect: Suspect): void {
+    if (!this.#suspended.has(suspect.login)) this.#due.set(suspect.login, suspect)
+  }
+
+  /** Suspends those that were added. One that fails, such as while the lock table is full, stays for the next call. */
+  async write(now: number): Promise<void> {
+    for (const { login, token, rule } of this.#due.values()) {
+      try {
+        const rows = await this.#anchor.query('SELECT FROM pg_roles WHERE rolname = $1 AND rolcanlogin', [login])
+        if (rows.length > 0) await this.#forbid(login)
+        this.#due.delete(login)
+        this.#strikes.delete(login)
+        // An unbind was faster.
+        if (rows.length === 0) continue
+        this.#suspended.set(login, { token, until: now + SUSPENSION_MS })
+        this.#journal.note({ rule, action: 'suspend', server: this.#server.name, login, token })
+      } catch (error) {
+        this.#journal.log?.debug({ login, code: codeOf(error), reason: String(error) }, 'A suspension has to wait.')
+      }
+    }
   }
 
   /** Forgets old strikes, and begins to lift the suspensions whose time is up. */
@@ -56,23 +72,22 @@ export class Suspensions {
     for (const [login, times] of this.#strikes) {
       if (times.every((at) => now - at >= STRIKES_MS)) this.#strikes.delete(login)
     }
-    if (this.#lifting.size > 0) return
-    for (const [login, { token, until }] of this.#suspended) {
-      if (now < until) continue
-      const lifting = this.#lift({ login, token }, signal).finally(() => this.#lifting.delete(lifting))
-      this.#lifting.add(lifting)
-    }
+    const over = [...this.#suspended].filter(([, { until }]) => now >= until)
+    if (this.#lifting !== undefined || over.length === 0) return
+    this.#lifting = this.#liftAll(over, signal).finally(() => {
+      this.#lifting = undefined
+    })
   }
 
   async close(): Promise<void> {
-    await Promise.all(this.#lifting)
+    await this.#lifting
   }
 
   /**
    * Writes NOLOGIN. The tenant may have locked the row of its login, by an open `ALTER ROLE CURRENT_USER PASSWORD`, so the
    * sessions in the way are ended while the statement waits.
    */
-  async #write(login: string): Promise<void> {
+  async #forbid(login: string): Promise<void> {
     const { aside } = this.#server
     const [own] = await aside.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
     const settled = new AbortController()
@@ -92,6 +107,11 @@ export class Suspensions {
         [pid, login]
       )
     }
+  }
+
+  /** One after another, because those of the same instance would exclude each other. */
+  async #liftAll(over: readonly (readonly [string, { readonly token: string }])[], signal: AbortSignal): Promise<void> {
+    for (const [login, { token }] of over) await this.#lift({ login, token }, signal)
   }
 
   /** Keeps tasks on the instance out, because an unbind that runs takes the right to log in away for good. */
