@@ -111,7 +111,7 @@ for (const admin of adminKinds) {
     const [anchor, journal] = [new Anchor(admins), new Journal()]
     cleanUp(t, () => Promise.all([anchor.close(), admins.close()]))
     const { log, lines } = keptLog()
-    journal.begin({ log, audit: async () => undefined })
+    journal.begin({ log, audit: async () => undefined }, [])
     const suspensions = new Suspensions(admins, anchor, journal)
     const now = 1_000_000
     for (const login of [kept, removed, marked, kept]) {

@@ -81,13 +81,16 @@ test('journal: an act against an unknown instance is audited by the next round, 
   const audited: Audited[] = []
   const { log, lines } = keptLog()
   let away = true
-  journal.begin({
-    log,
-    audit: async (instanceId, description) => {
-      if (away) throw new Unavailable('The store is away.')
-      audited.push([instanceId, description])
-    }
-  })
+  journal.begin(
+    {
+      log,
+      audit: async (instanceId, description) => {
+        if (away) throw new Unavailable('The store is away.')
+        audited.push([instanceId, description])
+      }
+    },
+    []
+  )
   const token = (letter: string) => letter.repeat(20)
   const act = { rule: 'locks', action: 'end', server: 'default', database: 'd', login: 'l' } as const
   journal.learn('i-known', token('a'))

@@ -18,7 +18,7 @@ export class Guard {
 
   async start(context: StartContext): Promise<void> {
     if (this.#guards.length > 0) return
-    this.#journal.begin(context)
+    this.#journal.begin(context, this.#servers.names)
     this.#guards = [...this.#servers.all()].map((server) => new ServerGuard(server, this.#journal, context.log))
     await Promise.all(this.#guards.map((guard) => guard.start()))
   }

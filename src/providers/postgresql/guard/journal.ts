@@ -1,10 +1,11 @@
 import type { StartContext, TaskLog, WatchRound } from '../../../core/provider.ts'
 import { meter } from '../../../telemetry/index.ts'
 import { readInstanceState } from '../names.ts'
-import type { Offence } from './look.ts'
+import { OFFENCES } from './look.ts'
 
-/** Why the guard acted; the name in logs, audit events and metrics. */
-export type Rule = Offence | 'locks' | 'prepared' | 'suspension'
+/** Why the guard ends a session; the name in logs, audit events and metrics. The one that explains most comes first. */
+export const RULES = [...OFFENCES, 'locks'] as const
+export type Rule = (typeof RULES)[number]
 
 /** What the guard did. */
 export type Action = 'end' | 'roll back' | 'suspend' | 'lift'
@@ -42,8 +43,16 @@ export class Journal {
   #context: StartContext | undefined
   #dropped = 0
 
-  begin(context: StartContext): void {
+  /** @param servers their names; counters begin at 0, so that the first act is an increase */
+  begin(context: StartContext, servers: readonly string[]): void {
     this.#context = context
+    for (const server of servers) {
+      for (const rule of RULES) this.#count({ rule, action: 'end', server }, 0)
+    }
+  }
+
+  #count({ rule, action, server }: Pick<Act, 'rule' | 'action' | 'server'>, acts: number): void {
+    this.#acts.add(acts, { 'osb.guard.rule': rule, 'osb.guard.action': action, 'osb.postgresql.server': server })
   }
 
   get log(): TaskLog | undefined {
@@ -61,7 +70,7 @@ export class Journal {
 
   note(act: Act): void {
     const { rule, action, server, database, login, token } = act
-    this.#acts.add(1, { 'osb.guard.rule': rule, 'osb.guard.action': action, 'osb.postgresql.server': server })
+    this.#count(act, 1)
     const instance = this.#instances.get(token)
     const fields = { rule, server, database, login, instance }
     if (action === 'lift') this.log?.info(fields, MESSAGES[action])

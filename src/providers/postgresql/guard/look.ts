@@ -2,8 +2,9 @@ import type { QueryResultRow } from 'pg'
 import { NAME_PATTERNS } from '../names.ts'
 import type { Query } from '../statement.ts'
 
-/** Offences that a look finds in one moment. The other rules need to know for how long, or how many. */
-export type Offence = 'foreign-database' | 'shared-catalog' | 'blocks-broker' | 'blocks-others' | 'revoked'
+/** Offences that a look finds in one moment. The one that explains most comes first. */
+export const OFFENCES = ['revoked', 'foreign-database', 'shared-catalog', 'blocks-broker', 'blocks-others'] as const
+export type Offence = (typeof OFFENCES)[number]
 
 /** A session of a tenant, or a prepared transaction in the database of one. */
 export interface Holder {

@@ -4,7 +4,7 @@ import type { AdminServer } from '../server.ts'
 import { Anchor } from './anchor.ts'
 import type { Journal, Rule } from './journal.ts'
 import { excess } from './lock-limit.ts'
-import { type Holder, look, type Offence, type Sight } from './look.ts'
+import { type Holder, look, OFFENCES, type Sight } from './look.ts'
 import { rollBackPrepared } from './prepared.ts'
 import { Suspensions } from './suspensions.ts'
 
@@ -115,7 +115,7 @@ export class ServerGuard {
       if (!verdicts.has(holder.holder)) verdicts.set(holder.holder, { holder, rule })
     }
     for (const holder of sight.holders) {
-      const offence = ORDER.find((rule) => holder.offences.includes(rule))
+      const offence = OFFENCES.find((rule) => holder.offences.includes(rule))
       if (offence !== undefined) add(holder, offence)
     }
     for (const holder of this.#sharingTooLong(sight, now)) add(holder, 'shared-catalog')
@@ -195,6 +195,3 @@ export class ServerGuard {
     return { applicationName: 'osb:guard', signal: this.#stopping.signal, log: this.#log }
   }
 }
-
-/** The rule that explains most comes first. */
-const ORDER: readonly Offence[] = ['revoked', 'foreign-database', 'shared-catalog', 'blocks-broker', 'blocks-others']

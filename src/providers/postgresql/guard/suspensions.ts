@@ -28,7 +28,7 @@ export class Suspensions {
   readonly #strikes = new Map<string, number[]>()
   readonly #due = new Map<string, Suspect>()
   /** Until when, by login. */
-  readonly #suspended = new Map<string, { readonly token: string; readonly until: number }>()
+  readonly #suspended = new Map<string, Suspect & { readonly until: number }>()
   #lifting: Promise<void> | undefined
 
   constructor(server: AdminServer, anchor: Anchor, journal: Journal) {
@@ -59,7 +59,7 @@ export class Suspensions {
         this.#strikes.delete(login)
         // An unbind was faster.
         if (rows.length === 0) continue
-        this.#suspended.set(login, { token, until: now + SUSPENSION_MS })
+        this.#suspended.set(login, { login, token, rule, until: now + SUSPENSION_MS })
         this.#journal.note({ rule, action: 'suspend', server: this.#server.name, login, token })
       } catch (error) {
         this.#journal.log?.debug({ login, code: codeOf(error), reason: String(error) }, 'A suspension has to wait.')
@@ -72,7 +72,7 @@ export class Suspensions {
     for (const [login, times] of this.#strikes) {
       if (times.every((at) => now - at >= STRIKES_MS)) this.#strikes.delete(login)
     }
-    const over = [...this.#suspended].filter(([, { until }]) => now >= until)
+    const over = [...this.#suspended.values()].filter(({ until }) => now >= until)
     if (this.#lifting !== undefined || over.length === 0) return
     this.#lifting = this.#liftAll(over, signal).finally(() => {
       this.#lifting = undefined
@@ -110,12 +110,12 @@ export class Suspensions {
   }
 
   /** One after another, because those of the same instance would exclude each other. */
-  async #liftAll(over: readonly (readonly [string, { readonly token: string }])[], signal: AbortSignal): Promise<void> {
-    for (const [login, { token }] of over) await this.#lift({ login, token }, signal)
+  async #liftAll(over: readonly Suspect[], signal: AbortSignal): Promise<void> {
+    for (const suspect of over) await this.#lift(suspect, signal)
   }
 
   /** Keeps tasks on the instance out, because an unbind that runs takes the right to log in away for good. */
-  async #lift({ login, token }: { login: string; token: string }, signal: AbortSignal): Promise<void> {
+  async #lift({ login, token, rule }: Suspect, signal: AbortSignal): Promise<void> {
     const log = this.#journal.log
     if (log === undefined) return
     try {
@@ -141,7 +141,7 @@ export class Suspensions {
       if (lifted === undefined) return
       this.#suspended.delete(login)
       if (lifted) {
-        this.#journal.note({ rule: 'suspension', action: 'lift', server: this.#server.name, login, token })
+        this.#journal.note({ rule, action: 'lift', server: this.#server.name, login, token })
       }
     } catch (error) {
       log.debug({ login, code: codeOf(error), reason: String(error) }, 'A suspension could not be lifted yet.')
