@@ -139,19 +139,22 @@ WITH RECURSIVE locks AS MATERIALIZED (
   UNION
   SELECT t.holder, 'revoked' FROM tenants AS t LEFT JOIN pg_roles AS r ON r.oid = t.usesysid
   WHERE t.pid IS NOT NULL AND (r.oid IS NULL OR NOT r.rolcanlogin OR r.rolvaliduntil <= clock_timestamp())
-), holding AS (
-  SELECT t.holder, count(*) FILTER (WHERE NOT l.fastpath)::int AS locks, min(l.virtualtransaction) AS transaction,
-    bool_or(l.database = 0 AND CASE l.locktype
-      WHEN 'relation' THEN l.mode NOT IN ('AccessShareLock', 'RowShareLock')
-      WHEN 'object' THEN CASE l.classid
-        WHEN ${DATABASES} THEN l.objid NOT IN (0, t.datid)
-        WHEN ${ROLES} THEN pg_get_userbyid(l.objid) ~ $3 AND substr(pg_get_userbyid(l.objid), 7, 20) <> t.token
-        ELSE false END
-      ELSE false END) AS shared
-  FROM tenants AS t JOIN locks AS l ON l.holder = t.holder GROUP BY t.holder
+), holding AS MATERIALIZED (
+  -- Before any join, because the table may have tens of thousands of entries.
+  SELECT l.holder, count(*) FILTER (WHERE NOT l.fastpath)::int AS locks, min(l.virtualtransaction) AS transaction
+  FROM locks AS l GROUP BY l.holder
+), sharing AS MATERIALIZED (
+  SELECT DISTINCT l.holder FROM locks AS l JOIN tenants AS t ON t.holder = l.holder
+  WHERE l.database = 0 AND CASE l.locktype
+    WHEN 'relation' THEN l.mode NOT IN ('AccessShareLock', 'RowShareLock')
+    WHEN 'object' THEN CASE l.classid
+      WHEN ${DATABASES} THEN l.objid NOT IN (0, t.datid)
+      WHEN ${ROLES} THEN pg_get_userbyid(l.objid) ~ $3 AND substr(pg_get_userbyid(l.objid), 7, 20) <> t.token
+      ELSE false END
+    ELSE false END
 ), found AS (
   SELECT t.holder, t.pid, t.gid, t.usesysid::text AS "userId", t.login, t.database, t.token, t.started AS "startedAt",
-    h.transaction, coalesce(h.shared, false) AS shared, coalesce(h.locks, 0) AS locks,
+    h.transaction, EXISTS (SELECT FROM sharing AS s WHERE s.holder = t.holder) AS shared, coalesce(h.locks, 0) AS locks,
     sum(h.locks) OVER (PARTITION BY t.token) AS together,
     ARRAY(SELECT o.rule FROM offences AS o WHERE o.holder = t.holder) AS offences
   FROM tenants AS t LEFT JOIN holding AS h USING (holder)
