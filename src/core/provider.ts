@@ -4,6 +4,9 @@ import type { JsonObject } from '../../schemas/common.ts'
 import type { BindingReply } from '../../schemas/service-binding.ts'
 import type { InstanceReply } from '../../schemas/service-instance.ts'
 import { BrokerError } from './errors.ts'
+import type { StartContext } from './start-context.ts'
+
+export type { StartContext } from './start-context.ts'
 
 /**
  * What an author implements: five small functions that make, change and remove the outside resources of one kind of
@@ -40,11 +43,7 @@ export interface ServiceProvider {
   bind?(task: BindTask): Promise<Bound>
   /** Revokes credentials; succeeds when there is nothing (left) to revoke. */
   unbind?(task: UnbindTask): Promise<void>
-  /**
-   * Opens connections and starts background work; called before the first task, and again after it threw
-   * {@link Unavailable}. The broker always passes a context. Without one, such as in a command-line tool, start no
-   * background work.
-   */
+  /** Opens connections; called before the first task, and again if it threw {@link Unavailable}. See {@link StartContext}. */
   start?(context?: StartContext): Promise<void>
   /** Closes connections; called once, after the last task. */
   stop?(): Promise<void>
@@ -64,17 +63,6 @@ export interface ServiceProvider {
   repair?(task: RepairTask): Promise<readonly Finding[]>
   /** What the instance uses of what it may use; for its owner. */
   describe?(task: DescribeTask): Promise<Description>
-}
-
-/** What {@link ServiceProvider.start} is given for work that belongs to no task. It is valid until `stop`. */
-export interface StartContext {
-  readonly log: TaskLog
-  /**
-   * Adds an event with the action `guard` to the audit of an instance, if the store keeps an audit: the provider acted
-   * against a tenant to protect others. The audit keeps the description as it is, so it must not contain a secret.
-   * @throws {Unavailable} when the store cannot be reached
-   */
-  audit(instanceId: string, description: string): Promise<void>
 }
 
 /** An instance that was made to the end, with its bindings. */
