@@ -10,8 +10,9 @@ import { type DeletedLastOperation, lastOperation, type PollAnswer, type Polled 
 import { answerInTime } from '../src/core/lifecycle.ts'
 import { Operations } from '../src/core/operations.ts'
 import type { PlatformRulesOf } from '../src/core/platform-rules.ts'
-import { type ServiceProvider, Unavailable } from '../src/core/provider.ts'
+import { type ServiceProvider, type StartContext, Unavailable } from '../src/core/provider.ts'
 import { LATE, orLate } from '../src/core/time-limits.ts'
+import { startContext } from '../src/core/upkeep.ts'
 
 declare module 'fastify' {
   interface FastifyInstance {
@@ -86,7 +87,7 @@ export const operations = fp<OperationsPluginOptions>(
     const { signal } = closing
     const starts = new Map<ServiceProvider, Promise<void>>()
     const startOnce = (provider: ServiceProvider) => {
-      const start = starts.get(provider) ?? startProvider(provider)
+      const start = starts.get(provider) ?? startProvider(provider, startContext(engine.options, provider))
       starts.set(provider, start)
       start.catch(() => starts.delete(provider))
       return start
@@ -137,9 +138,9 @@ export const operations = fp<OperationsPluginOptions>(
 )
 
 /** @throws {Unavailable} naming the provider, if it may start later */
-async function startProvider(provider: ServiceProvider): Promise<void> {
+async function startProvider(provider: ServiceProvider, context: StartContext): Promise<void> {
   try {
-    await provider.start?.()
+    await provider.start?.(context)
   } catch (error) {
     if (!(error instanceof Unavailable)) throw error
     throw new Unavailable(`The provider "${provider.name}" cannot start: ${error.message}`, { cause: error })

@@ -13,8 +13,10 @@ import type {
   StandingBinding,
   WatchRound
 } from './provider-upkeep.ts'
+import type { StartContext } from './start-context.ts'
 
 export type * from './provider-upkeep.ts'
+export type { StartContext } from './start-context.ts'
 
 /**
  * What an author implements: five small functions that make, change and remove the outside resources of one kind of
@@ -56,8 +58,8 @@ export interface ServiceProvider {
   bind?(task: BindTask): Promise<Bound>
   /** Revokes credentials; succeeds when there is nothing (left) to revoke. */
   unbind?(task: UnbindTask): Promise<void>
-  /** Opens connections; called once, before the first task. */
-  start?(): Promise<void>
+  /** Opens connections; called before the first task, and again if it threw {@link Unavailable}. See {@link StartContext}. */
+  start?(context?: StartContext): Promise<void>
   /** Closes connections; called once, after the last task. */
   stop?(): Promise<void>
   /** Throws when the provider cannot work at the moment. */

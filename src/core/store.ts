@@ -145,6 +145,8 @@ export interface Finish {
 export interface AuditTrail {
   /** Adds that the broker healed an instance. The description is kept as it is: it must hold no secret. */
   noteRepair(instanceId: string, description: string): Promise<void>
+  /** Adds that a provider acted against the tenant of an instance to protect others. The description must hold no secret. */
+  noteGuard(instanceId: string, description: string): Promise<void>
   /** Deletes the events that are older; says how many. */
   forget(daysToKeep: number): Promise<number>
 }

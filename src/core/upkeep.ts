@@ -144,6 +144,14 @@ function context(stage: Stage, { signal, log }: UpkeepOptions): UpkeepContext {
   return { signal, log, refresh: (instanceId) => standingInstance(stage, instanceId) }
 }
 
+/** What a provider gets at its start. */
+export function startContext({ store, log }: Pick<Stage, 'store'> & { log: TaskLog }, provider: ServiceProvider) {
+  const audit = async (instanceId: string, description: string) => {
+    await store.audit?.noteGuard(instanceId, description)
+  }
+  return { log: providerLog(log, provider), audit }
+}
+
 function providerLog(log: TaskLog, { name: provider }: ServiceProvider): TaskLog {
   return {
     debug: (fields, message) => log.debug({ provider, ...fields }, message),

@@ -96,8 +96,16 @@ export function clusterNameOf(cluster: string, password: string): string {
 
 /** Writes the configuration, and tells whether it differs from what a running server was started with. */
 export async function configure(server: Server, port: number, clusterName: string): Promise<boolean> {
+  const { max_connections: connections = '200' } = server.settings
   const settings = {
-    max_connections: '200',
+    max_connections: connections,
+    // Limits on what a session can take from all others; docs/postgresql.md has them under "Not isolated".
+    // About 20 MB of shared memory. A session needs an entry for each table that it uses, such as pg_dump for all.
+    max_locks_per_transaction: '256',
+    // Connections that only the broker gets, whose admin is a superuser. PostgreSQL wants the sum to stay below the maximum.
+    reserved_connections: String(Math.min(20, Math.floor(Number(connections) / 4))),
+    // Of each session, for sorts and hashes that exceed work_mem. Sessions cannot raise it.
+    temp_file_limit: '5GB',
     password_encryption: 'scram-sha-256',
     timezone: 'UTC',
     log_timezone: 'UTC',

@@ -35,6 +35,25 @@ describe('start and stop', { concurrency: 4 }, () => {
     assert.equal(server.host, '127.0.0.1')
   })
 
+  test('start: one session cannot take the locks, the connections or the disk of all, unless the settings say so', async (t) => {
+    const limits = `SELECT name, setting FROM pg_settings
+      WHERE name IN ('max_locks_per_transaction', 'reserved_connections', 'temp_file_limit')`
+    const limitsOf = async (url: string) =>
+      Object.fromEntries((await query(url, limits)).map((row) => [row.name, row.setting]))
+    const { start } = scene(t)
+    const first = await start()
+    const expected = {
+      max_locks_per_transaction: '256',
+      reserved_connections: '20',
+      temp_file_limit: String(5 * 1024 ** 2)
+    }
+    assert.deepEqual(await limitsOf(first.adminUrl), expected)
+    await first.stop()
+    // PostgreSQL starts only with fewer reserved connections than connections.
+    const second = await start({ settings: { max_connections: '12', temp_file_limit: '-1' } })
+    assert.deepEqual(await limitsOf(second.adminUrl), { ...expected, reserved_connections: '3', temp_file_limit: '-1' })
+  })
+
   test('start: a second start keeps data, port and password', async (t) => {
     const { start } = scene(t)
     const first = await start({ databases: ['osb_state'] })

@@ -67,12 +67,22 @@ export async function applyPlan(maintenance: Session, names: InstanceNames, opti
   for (const setting of ['statement_timeout', 'idle_in_transaction_session_timeout', 'work_mem'] as const) {
     await maintenance.query(`ALTER DATABASE ${database} SET ${setting} = ${quoteLiteral(options[setting])}`)
   }
+  await setLockLimit(maintenance, names, options.lock_limit)
   // A limit of 0 marks a login that is being removed
   await maintenance.generate(
     `SELECT format('ALTER ROLE %I CONNECTION LIMIT %s', rolname, $2::int) FROM pg_roles
      WHERE starts_with(rolname, $1) AND rolconnlimit <> 0`,
     [names.loginPrefix, options.connection_limit]
   )
+}
+
+/**
+ * Keeps the `lock_limit` of the plan on the server, where the guard reads it: as the connection limit of the reader, which
+ * limits nothing, because nobody logs in as the reader, and which no tenant can change. A custom setting of the database
+ * would be the obvious place, but PostgreSQL lets only a superuser set one.
+ */
+export async function setLockLimit(maintenance: Session, { reader }: InstanceNames, limit: number): Promise<void> {
+  await maintenance.query(`ALTER ROLE ${quoteIdentifier(reader)} CONNECTION LIMIT ${limit.toFixed(0)}`)
 }
 
 /** Why an operation on an instance that its storage quota has closed is refused. */

@@ -14,6 +14,8 @@ const Duration = (name: string, fallback: string) =>
 const MAX_CONNECTIONS = 10_000
 /** Default of `database_connection_limit` as a multiple of `connection_limit`: both bindings of a rotation fit. */
 const BINDINGS_OF_A_ROTATION = 2
+/** Default of a plan's `lock_limit`. */
+export const DEFAULT_LOCK_LIMIT = 4000
 
 /** A plan's `x-broker.options`. */
 export const PlanOptions = Type.Object(
@@ -45,6 +47,12 @@ export const PlanOptions = Type.Object(
       pattern: '^[1-9][0-9]*(kB|MB|GB)$',
       default: '4MB',
       description: 'work_mem of the database'
+    }),
+    lock_limit: Type.Integer({
+      minimum: 100,
+      maximum: 1_000_000,
+      default: DEFAULT_LOCK_LIMIT,
+      description: 'Entries in the lock table of the server that the sessions of the instance may have together'
     }),
     storage_quota: Type.Optional(
       Type.String({

@@ -1,9 +1,10 @@
-import type { Bound, Provisioned, ServiceProvider, Task } from '../../core/provider.ts'
+import type { Bound, Finding, Provisioned, ServiceProvider, Task } from '../../core/provider.ts'
 import { attempt, NamesTaken } from './attempt.ts'
 import { backUp } from './backup.ts'
 import { createLogin, removeLogin } from './bindings.ts'
 import { describeBinding } from './credentials.ts'
 import { installExtensions, requireAvailable, wantedExtensions } from './extensions.ts'
+import { Guard } from './guard/guard.ts'
 import { applyPlan, createInstance } from './instances.ts'
 import { inventoryOf } from './inventory.ts'
 import { dropLeftRoles } from './left-roles.ts'
@@ -39,6 +40,13 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
   const servers = new Servers(serversOf(options), options.poolSize)
   const backup = backupOf(options)
   const storage = new StorageWatch(servers)
+  const guard = new Guard(servers)
+  /** The saved state of a task's instance, which the guard remembers too. */
+  const known = (instanceId: string, instance: Pick<Task, 'state'>): InstanceState => {
+    const state = requireState(instance)
+    guard.learn(instanceId, state)
+    return state
+  }
   return {
     name: 'postgresql',
     mode: 'either',
@@ -58,7 +66,10 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       await task.progress('Creating the database.')
       await attempt(server, task, {
         subject: () => ({ token: state.token }),
-        save: () => task.saveState(state),
+        save: () => {
+          guard.learn(task.instanceId, state)
+          return task.saveState(state)
+        },
         run: async (maintenance) => {
           try {
             await requireAvailable(maintenance, extensions)
@@ -75,7 +86,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     async update(task): Promise<Provisioned> {
       const plan = planOptions(task.options)
       const extensions = wantedExtensions(task.parameters, plan, 422)
-      const state = requireState(task)
+      const state = known(task.instanceId, task)
       const server = servers.of(state, task.log)
       const notice = await attempt(server, task, {
         subject: () => ({ token: state.token }),
@@ -118,7 +129,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
 
     async bind(task): Promise<Bound> {
       const plan = planOptions(task.options)
-      const instance = requireState(task.instance)
+      const instance = known(task.instanceId, task.instance)
       const role = bindingRole(task.parameters)
       const password = newPassword()
       task.conceal(password)
@@ -146,7 +157,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
     async unbind(task): Promise<void> {
       const binding = readBindingState(task.state)
       if (binding === undefined) return
-      const instance = requireState(task.instance)
+      const instance = known(task.instanceId, task.instance)
       const server = servers.of(instance, task.log)
       const names = instanceNames(instance)
       await attempt(server, task, {
@@ -156,15 +167,25 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       })
     },
 
-    start: () => servers.start(),
-    stop: () => servers.close(),
+    async start(context): Promise<void> {
+      await servers.start()
+      if (context !== undefined) await guard.start(context)
+    },
+    async stop(): Promise<void> {
+      await guard.stop()
+      await servers.close()
+    },
     health: () => servers.ping(),
     inventory: inventoryOf(servers),
-    async watch(round) {
+    async watch(round): Promise<void> {
+      await guard.resolve(round)
       await storage.run(round)
       for (const server of servers.all()) await dropLeftRoles(server, round)
     },
-    repair: (task) => repairInstance(servers, task),
+    async repair(task): Promise<readonly Finding[]> {
+      known(task.instance.instanceId, task.instance)
+      return await repairInstance(servers, task)
+    },
 
     async describe(task) {
       const state = requireState(task)

@@ -72,14 +72,17 @@ export class AdminServer {
     this.setting = setting
     this.#poolSize = poolSize
     this.#statements = new Statements(name)
-    const settings = () =>
-      this.url.asAdmin({
-        options: `${this.startupOptions} ${asOptions(SIDE_LIMITS)}`,
-        application_name: SIDE_NAME,
-        connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
-        silenceMs: SIDE_SILENCE_MS
-      })
-    this.aside = new SideConnection(settings, this.#statements)
+    this.aside = new SideConnection(() => this.sideSettings(), this.#statements)
+  }
+
+  /** Settings of a connection outside of the pool, in the maintenance database. */
+  sideSettings(): BoundedPoolConfig {
+    return this.url.asAdmin({
+      options: `${this.startupOptions} ${asOptions(SIDE_LIMITS)}`,
+      application_name: SIDE_NAME,
+      connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
+      silenceMs: SIDE_SILENCE_MS
+    })
   }
 
   /** Startup options that make a session the admin's, as libpq takes them (`PGOPTIONS`). */

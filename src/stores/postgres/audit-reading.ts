@@ -6,7 +6,7 @@ import { optional } from './rows.ts'
 import { type Tables, tablesOf } from './schema.ts'
 import { readOnly } from './transactions.ts'
 
-export const auditActions = ['provision', 'update', 'deprovision', 'bind', 'unbind', 'repair'] as const
+export const auditActions = ['provision', 'update', 'deprovision', 'bind', 'unbind', 'repair', 'guard'] as const
 export const auditOutcomes = ['started', 'succeeded', 'failed', 'halted'] as const
 
 /** One audit event, under the names that `osb audit --json` has. */

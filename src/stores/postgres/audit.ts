@@ -26,18 +26,20 @@ export function auditOf(tables: Tables, from: string, phase: string, instances =
 
 /** {@link Store.audit}. */
 export function auditTrail({ pool, tables }: StoreContext): AuditTrail {
-  return {
-    async noteRepair(instanceId, description) {
-      await inTransaction(pool, (sql) =>
-        sql.query(
-          `INSERT INTO ${tables.auditEvents} (platform, action, phase, internal, instance_id, service_id, plan_id,
-            description)
-          SELECT platform, 'repair', 'succeeded', true, instance_id, service_id, plan_id, $2
-          FROM ${tables.instances} WHERE instance_id = $1`,
-          [instanceId, description]
-        )
+  const note = async (action: 'repair' | 'guard', instanceId: string, description: string) => {
+    await inTransaction(pool, (sql) =>
+      sql.query(
+        `INSERT INTO ${tables.auditEvents} (platform, action, phase, internal, instance_id, service_id, plan_id,
+          description)
+        SELECT platform, $3, 'succeeded', true, instance_id, service_id, plan_id, $2
+        FROM ${tables.instances} WHERE instance_id = $1`,
+        [instanceId, description, action]
       )
-    },
+    )
+  }
+  return {
+    noteRepair: (instanceId, description) => note('repair', instanceId, description),
+    noteGuard: (instanceId, description) => note('guard', instanceId, description),
     async forget(daysToKeep) {
       let forgotten = 0
       while (true) {

@@ -60,6 +60,7 @@ test('options: defaults fill in, and what is unknown or misshapen is refused', (
     statement_timeout: '0',
     idle_in_transaction_session_timeout: '60s',
     work_mem: '8MB',
+    lock_limit: 4000,
     extensions: []
   })
   for (const wrong of [

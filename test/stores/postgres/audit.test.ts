@@ -62,7 +62,7 @@ test('start: what is refused or rolled back leaves no audit event', async (t) =>
   assert.deepEqual(await events(pool), ['provision|started|i-1||'])
 })
 
-test('start, finish, noteRepair: events name the offering, the plan asked for, and what the broker did by itself', async (t) => {
+test('start, finish, noteRepair, noteGuard: events name the offering, the plan asked for, and what was internal', async (t) => {
   const { store, pool } = await freshStore(t)
   await readyInstance(store)
   const target = { planId: 'p-2', parameters: {}, context: {} }
@@ -71,6 +71,7 @@ test('start, finish, noteRepair: events name the offering, the plan asked for, a
   await started(store, { operation: operationRecord('deprovision', { internal: true }) })
   await store.audit.noteRepair('i-1', 'role osb_u has got CREATEROLE')
   await store.audit.noteRepair('unknown', 'nothing')
+  await store.audit.noteGuard('i-1', 'ended a session')
   const { rows } = await pool.query(
     `SELECT concat_ws('|', action, phase, service_id, plan_id, internal, operation_id IS NOT NULL, description) AS line
     FROM osb.audit_events ORDER BY event_id`
@@ -83,7 +84,8 @@ test('start, finish, noteRepair: events name the offering, the plan asked for, a
       'update|started|s-1|p-2|f|t',
       'update|failed|s-1|p-2|f|t',
       'deprovision|started|s-1|p-1|t|t',
-      'repair|succeeded|s-1|p-1|t|f|role osb_u has got CREATEROLE'
+      'repair|succeeded|s-1|p-1|t|f|role osb_u has got CREATEROLE',
+      'guard|succeeded|s-1|p-1|t|f|ended a session'
     ]
   )
 })
