@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { ServiceProvider } from '../../../src/core/provider.ts'
 import { postgresqlProvider } from '../../../src/providers/postgresql/index.ts'
@@ -84,13 +85,17 @@ export class Arena {
     const oids = await this.#sql('SELECT oid::int8 AS oid FROM pg_roles WHERE rolname = ANY ($1)', [logins])
     const attacker = new Attacker(attackOn(this.#targets(hostile, doomed, [bindings.owner, doomedUri])), bindings)
     const honest = new Honest()
+    let judged = false
     try {
       await attacker.start()
       await this.#begun(attacker)
       await this.#goOn(honest, doomed, doomedUri)
       await this.#revoke(honest, { hostile, bindings, oids: oids.map(({ oid }) => Number(oid)) })
+      judged = true
     } finally {
       await attacker.stop()
+      // The next attack is judged on its own.
+      if (!judged) await Promise.allSettled([hostile.deprovision(), doomed.deprovision()])
     }
     assert.deepEqual(await leftovers(this.#sql, hostile.token), [], 'the attacker left something')
     assert.deepEqual(await leftovers(this.#sql, doomed.token), [], 'the victim left something')
@@ -112,6 +117,7 @@ export class Arena {
   async #begun(attacker: Attacker): Promise<void> {
     for (const end = Date.now() + BEGIN_MS; !(await attacker.isOn(this.#sql)); ) {
       if (Date.now() > end) throw new Error(`The attack did not begin: ${JSON.stringify(attacker.outcome)}`)
+      await sleep(50)
     }
   }
 

@@ -71,7 +71,7 @@ function connections(others: readonly string[]): AvailabilityAttack[] {
     {
       name: 'sessions that come and go',
       scripts: [
-        { as: 'owner', steps: ['SELECT pg_terminate_backend(pg_backend_pid())'], count: 3, end: 'again' },
+        { as: 'login', steps: ['SELECT pg_terminate_backend(pg_backend_pid())'], count: 3, end: 'again' },
         { as: 'reader', steps: ['SELECT pg_terminate_backend(pg_backend_pid())'], count: 3, end: 'again' }
       ]
     },
