@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
-import type { ServiceProvider } from '../../../src/core/provider.ts'
+import type { ServiceProvider, TaskLog } from '../../../src/core/provider.ts'
 import { postgresqlProvider } from '../../../src/providers/postgresql/index.ts'
 import { Attacker } from './attacker.ts'
 import type { AvailabilityAttack, AvailabilityTargets } from './availability.ts'
@@ -57,7 +57,7 @@ export class Arena {
     await sql(`REVOKE CONNECT, TEMPORARY ON DATABASE ${STATE_DATABASE} FROM PUBLIC`)
     const adminUrl = admin === 'superuser' ? server.adminUrl : await makePlainAdmin(sql, server.adminUrl)
     const provider = postgresqlProvider({ adminUrl, stateDatabase: STATE_DATABASE })
-    await provider.start?.()
+    await startGuard(provider)
     const victim = new Instance(provider)
     await victim.provision()
     const victimUri = await victim.uri('standing')
@@ -217,6 +217,13 @@ export class Arena {
 
   readonly #sql = async (statement: string, values?: unknown[]): Promise<Record<string, unknown>[]> =>
     (await this.#root.query<Record<string, unknown>>(statement, values)).rows
+}
+
+/** Only a provider that is given a context begins its background work. */
+async function startGuard(provider: ServiceProvider): Promise<void> {
+  const log: TaskLog = { debug() {}, info() {}, warn() {}, error() {} }
+  const { start } = provider
+  if (start !== undefined) await Reflect.apply(start, provider, [{ log, audit: async () => undefined }])
 }
 
 async function connected(connectionString: string): Promise<Client> {

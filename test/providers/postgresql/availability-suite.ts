@@ -1,21 +1,8 @@
 import { after, before, test } from 'node:test'
 import { Arena } from './arena.ts'
-import { type AvailabilityTargets, availabilityAttacks } from './availability.ts'
+import { availabilityAttacks, namesOnly } from './availability.ts'
 import { OwnServer } from './own-server.ts'
 import type { AdminKind } from './support.ts'
-
-const named = (name: string) => name
-/** The list alone needs no real names. */
-const NAMES: AvailabilityTargets = {
-  database: named('own'),
-  login: 'login',
-  victimDatabase: 'victim',
-  victimOwner: 'owner',
-  victimReader: 'reader',
-  victimLogin: 'victim_login',
-  stateDatabase: 'state',
-  maintenanceDatabase: 'postgres'
-}
 
 /** One test for each attack of some groups, on a server of the file's own. */
 export function testAvailability(admin: AdminKind, chosen: (group: string) => boolean): void {
@@ -27,7 +14,7 @@ export function testAvailability(admin: AdminKind, chosen: (group: string) => bo
   after(async () => {
     await (arena ?? { close: () => server.remove() }).close()
   })
-  for (const [group, attacks] of Object.entries(availabilityAttacks(NAMES))) {
+  for (const [group, attacks] of Object.entries(availabilityAttacks(namesOnly))) {
     if (!chosen(group)) continue
     for (const [index, { name }] of attacks.entries()) {
       test(`availability: with ${admin}, ${group}: ${name}`, async (t) => {

@@ -44,3 +44,15 @@ export function availabilityAttacks(
     'floods and limits': floods(targets)
   }
 }
+
+/** For the names of the attacks, which need no real targets. */
+export const namesOnly: AvailabilityTargets = {
+  database: 'own',
+  login: 'login',
+  victimDatabase: 'victim',
+  victimOwner: 'victim_owner',
+  victimReader: 'victim_reader',
+  victimLogin: 'victim_login',
+  stateDatabase: 'state',
+  maintenanceDatabase: 'postgres'
+}
