@@ -25,6 +25,7 @@ export class Arena {
   readonly #victim: Instance
   readonly #victimUri: string
   readonly #pooled: Client
+  readonly #lines: string[]
 
   private constructor(parts: {
     server: OwnServer
@@ -34,6 +35,7 @@ export class Arena {
     victim: Instance
     victimUri: string
     pooled: Client
+    lines: string[]
   }) {
     this.#server = parts.server
     this.#provider = parts.provider
@@ -42,6 +44,7 @@ export class Arena {
     this.#victim = parts.victim
     this.#victimUri = parts.victimUri
     this.#pooled = parts.pooled
+    this.#lines = parts.lines
   }
 
   static async open(server: OwnServer, admin: AdminKind): Promise<Arena> {
@@ -57,19 +60,14 @@ export class Arena {
     await sql(`REVOKE CONNECT, TEMPORARY ON DATABASE ${STATE_DATABASE} FROM PUBLIC`)
     const adminUrl = admin === 'superuser' ? server.adminUrl : await makePlainAdmin(sql, server.adminUrl)
     const provider = postgresqlProvider({ adminUrl, stateDatabase: STATE_DATABASE })
-    await startGuard(provider)
+    const lines: string[] = []
+    await startGuard(provider, lines)
     const victim = new Instance(provider)
     await victim.provision()
     const victimUri = await victim.uri('standing')
     const pooled = await connected(victimUri)
     await pooled.query('CREATE TABLE orders (id serial, at timestamptz DEFAULT now())')
-    return new Arena({ server, provider, root, stateUrl: stateUrl.href, victim, victimUri, pooled })
-  }
-
-  /** Whether the server keeps prepared transactions. */
-  async keepsPrepared(): Promise<boolean> {
-    const [row] = await this.#sql(`SELECT current_setting('max_prepared_transactions')::int > 0 AS keeps`)
-    return row?.keeps === true
+    return new Arena({ server, provider, root, stateUrl: stateUrl.href, victim, victimUri, pooled, lines })
   }
 
   /**
@@ -106,6 +104,11 @@ export class Arena {
     ])
     assert.deepEqual(gone, [], 'a prepared transaction is left')
     return { honest, outcome: attacker.outcome }
+  }
+
+  /** What the guard has logged since the last call. */
+  guardLines(): string[] {
+    return this.#lines.splice(0)
   }
 
   async close(): Promise<void> {
@@ -220,8 +223,9 @@ export class Arena {
 }
 
 /** Only a provider that is given a context begins its background work. */
-async function startGuard(provider: ServiceProvider): Promise<void> {
-  const log: TaskLog = { debug() {}, info() {}, warn() {}, error() {} }
+async function startGuard(provider: ServiceProvider, lines: string[]): Promise<void> {
+  const keep: TaskLog['warn'] = (fields, message) => void lines.push(`${message} ${JSON.stringify(fields)}`)
+  const log: TaskLog = { debug() {}, info: keep, warn: keep, error: keep }
   const { start } = provider
   if (start !== undefined) await Reflect.apply(start, provider, [{ log, audit: async () => undefined }])
 }

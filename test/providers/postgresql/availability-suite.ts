@@ -19,11 +19,14 @@ export function testAvailability(admin: AdminKind, chosen: (group: string) => bo
     for (const [index, { name }] of attacks.entries()) {
       test(`availability: with ${admin}, ${group}: ${name}`, async (t) => {
         if (arena === undefined) throw new Error('The server did not start.')
-        const { honest, outcome } = await arena.judge((targets) => {
+        const judging = arena.judge((targets) => {
           const attack = availabilityAttacks(targets)[group]?.[index]
           if (attack === undefined) throw new Error(`There is no attack ${index} of ${group}.`)
           return attack
         })
+        await judging.catch(() => undefined)
+        for (const line of arena.guardLines()) t.diagnostic(line)
+        const { honest, outcome } = await judging
         const [slowest, ms] = [...honest.steps].reduce((most, step) => (step[1] > most[1] ? step : most))
         t.diagnostic(`slowest: ${slowest}, ${ms} ms; retries: ${honest.retries}; attack: ${JSON.stringify(outcome)}`)
       })
