@@ -16,9 +16,14 @@ import { type Binaries, installedBinaries, packagedBinaries, supportedMajors } f
 const FOLDER = 'test/providers/postgresql'
 /** Files of `--only`. */
 const PARTS = {
-  isolation: ['isolation', 'availability-superuser', 'availability-plain', 'revocation'].map(
-    (name) => `${FOLDER}/${name}.test.ts`
-  )
+  isolation: [
+    'isolation',
+    'quota-attacks',
+    'availability-locks-superuser',
+    'availability-locks-plain',
+    'availability-others-superuser',
+    'availability-others-plain'
+  ].map((name) => `${FOLDER}/${name}.test.ts`)
 }
 
 const { values, positionals } = parseArgs({
