@@ -24,7 +24,7 @@ for (const admin of adminKinds) {
       const writer = await connect(t, uri)
       await fill(writer, 10)
       await holdOpen({ t, uri, sql }, statement(instance))
-      await watchedUntil(instance, async () => (await insert(uri)) !== undefined)
+      await watchedUntil('locked', instance, async () => (await insert(uri)) !== undefined)
       // PostgreSQL lets everybody write large objects where the admin cannot forbid it.
       const grower = hostile(t, uri, {
         as: 'login',
@@ -33,7 +33,7 @@ for (const admin of adminKinds) {
       })
       await holdOpen({ t, uri, sql }, statement(instance))
       const [before = 0] = [await sizeOf(sql, instance)]
-      await watchedUntil(instance, async () => (await logIn(uri)) !== undefined || grower.ends.has('42501'))
+      await watchedUntil('closed', instance, async () => (await logIn(uri)) !== undefined || grower.ends.has('42501'))
       assert.ok(before > 12 * 1024 ** 2)
       await instance.unbind('b')
       await instance.deprovision()
@@ -52,13 +52,13 @@ for (const admin of adminKinds) {
       await writer.query(`GRANT SELECT ON LARGE OBJECT 4711 TO ${role}`)
       await writer.query(`GRANT SELECT ON big TO ${role}`)
     }
-    await watchedUntil(instance, async () => (await insert(uri)) !== undefined)
+    await watchedUntil('locked', instance, async () => (await insert(uri)) !== undefined)
     const grower = hostile(t, uri, {
       as: 'login',
       steps: [`SELECT lo_from_bytea(0, ${MEGABYTE}) FROM generate_series(1, 4)`],
       end: 'again'
     })
-    await watchedUntil(instance, async () => (await logIn(uri)) !== undefined || grower.ends.has('42501'))
+    await watchedUntil('closed', instance, async () => (await logIn(uri)) !== undefined || grower.ends.has('42501'))
     const honest = new Honest()
     await honest.step('unbind', (signal) => victim.unbind('v', { signal }))
     await honest.step('deprovision', (signal) => victim.deprovision({ signal }))
@@ -87,13 +87,13 @@ function hostile(
   return session
 }
 
-/** As the owner, as the login, and until each holds or is refused. */
+/** As the owner and as the login; resolves when one of them holds. Both may want the same row. */
 async function holdOpen(
   { t, uri }: { t: Parameters<typeof cleanUp>[0]; uri: string; sql: Scene['sql'] },
   statement: string
 ): Promise<void> {
   const sessions = (['owner', 'login'] as const).map((as) => hostile(t, uri, { as, steps: ['BEGIN', statement] }))
-  await eventually(async () => sessions.every(({ completed, ends }) => completed > 0 || ends.size > 0))
+  await eventually('held open', async () => sessions.some(({ completed, ends }) => completed > 0 || ends.has('57P01')))
 }
 
 async function fill(client: Client, megabytes: number): Promise<void> {
@@ -107,16 +107,20 @@ async function sizeOf(sql: Scene['sql'], { database }: Instance): Promise<number
 }
 
 /** Rounds of the watch until the state is there; the attack goes on meanwhile. */
-async function watchedUntil(instance: Instance, condition: () => Promise<boolean>): Promise<void> {
-  await eventually(async () => {
+async function watchedUntil(
+  state: 'locked' | 'closed',
+  instance: Instance,
+  condition: () => Promise<boolean>
+): Promise<void> {
+  await eventually(state, async () => {
     await instance.watch()
     return await condition()
   })
 }
 
-async function eventually(condition: () => Promise<boolean>): Promise<void> {
+async function eventually(state: string, condition: () => Promise<boolean>): Promise<void> {
   for (const end = Date.now() + BOUND_MS; !(await condition()); ) {
-    if (Date.now() > end) throw new Error(`The state did not come within ${BOUND_MS} ms.`)
+    if (Date.now() > end) throw new Error(`Not ${state} within ${BOUND_MS} ms.`)
     await new Promise((resolve) => setTimeout(resolve, 100))
   }
 }
