@@ -1,76 +1,92 @@
-import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
+import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { delimiter, join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
 import { Client } from 'pg'
-import { chooseFreePort } from '../../../src/embedded-postgres/port.ts'
-import { chooseServerAccount } from '../../../src/embedded-postgres/server-account.ts'
+import { removeServer, temporaryDataDir } from '../../helper/postgres.ts'
+import { startCluster } from './cluster.ts'
+import { type Binaries, installedBinaries, packagedBinaries, supportedMajors } from './major-binaries.ts'
 
 /*
- * npm run test:postgresql [FILE…]: the suites of the provider on the embedded server, then on a server of each folder that
- * PG_BIN_DIRS names (as PATH does), such as /usr/lib/postgresql/15/bin.
+ * npm run test:postgresql -- [--majors 15,17] [--only isolation] [FILE…]
+ * The suites of the provider on the embedded server, then on servers of every supported major: the newest package of npm's
+ * registry, and what is installed below /usr/lib/postgresql or in the folders that PG_BIN_DIRS names, as PATH does. A file
+ * that needs a server of its own starts it from the same programs.
  */
 
 const FOLDER = 'test/providers/postgresql'
-const START_MS = 30_000
-
-const files = process.argv.slice(2)
-const outcomes = new Map<string, number>()
-outcomes.set('embedded', await runTests({}))
-for (const bin of (process.env.PG_BIN_DIRS ?? '').split(delimiter).filter((folder) => folder !== '')) {
-  const version = execFileSync(join(bin, 'postgres'), ['--version'], { encoding: 'utf8' }).trim()
-  outcomes.set(version, await onServer(bin, (adminUrl) => runTests({ TEST_POSTGRESQL_ADMIN_URL: adminUrl })))
+/** Files of `--only`. */
+const PARTS = {
+  isolation: [
+    'isolation',
+    'quota-attacks',
+    'availability-locks-superuser',
+    'availability-locks-plain',
+    'availability-others-superuser',
+    'availability-others-plain'
+  ].map((name) => `${FOLDER}/${name}.test.ts`)
 }
-for (const [server, code] of outcomes) console.log(`${server}: ${code === 0 ? 'passed' : `ended with ${code}`}`)
-process.exitCode = [...outcomes.values()].every((code) => code === 0) ? 0 : 1
+
+const { values, positionals } = parseArgs({
+  args: process.argv.slice(2),
+  allowPositionals: true,
+  options: { majors: { type: 'string', default: supportedMajors.join(',') }, only: { type: 'string' } }
+})
+const files = filesOf(values.only, positionals)
+const majors = values.majors.split(',')
+for (const major of majors) {
+  if (supportedMajors.some((known) => known === major)) continue
+  throw new TypeError(`--majors has ${JSON.stringify(major)}: it takes ${supportedMajors.join(', ')}.`)
+}
+
+const outcomes = new Map<string, string>()
+const packaged = majors.map((major) => ({ name: `${major} (npm)`, find: () => packagedBinaries(major) }))
+const installed = installedBinaries().filter(({ major }) => majors.includes(major))
+if (values.majors === supportedMajors.join(',')) outcomes.set('embedded', ended(await runTests({})))
+for (const { name, find } of packaged) {
+  const binaries = await find().catch((error: unknown) => {
+    outcomes.set(name, `NOT RUN: ${error instanceof Error ? error.message : String(error)}`)
+  })
+  if (binaries !== undefined) outcomes.set(binaries.name, ended(await runOn(binaries)))
+}
+for (const binaries of installed) outcomes.set(binaries.name, ended(await runOn(binaries)))
+for (const [server, outcome] of outcomes) console.log(`${server}: ${outcome}`)
+process.exitCode = outcomes.size > 0 && [...outcomes.values()].every((outcome) => outcome === 'passed') ? 0 : 1
+
+function filesOf(only: string | undefined, given: readonly string[]): readonly string[] {
+  if (only === undefined) return given.length === 0 ? [FOLDER] : given
+  if (only === 'isolation') return [...PARTS[only], ...given]
+  throw new TypeError(`--only is ${JSON.stringify(only)}: it takes ${Object.keys(PARTS).join(', ')}.`)
+}
+
+function ended(code: number): string {
+  return code === 0 ? 'passed' : `ended with ${code}`
+}
 
 /** Exit code of the test runner. */
 async function runTests(more: Record<string, string>): Promise<number> {
-  const args = ['test/run.ts', ...(files.length === 0 ? [FOLDER] : files)]
-  const runner = spawn(process.execPath, args, { stdio: 'inherit', env: { ...process.env, ...more } })
+  const runner = spawn(process.execPath, ['test/run.ts', ...files], {
+    stdio: 'inherit',
+    env: { ...process.env, ...more }
+  })
   const [code] = await once(runner, 'exit')
   return typeof code === 'number' ? code : -1
 }
 
-/** A cluster that is thrown away; PostgreSQL refuses root, so that it runs as somebody else then. */
-async function onServer(bin: string, run: (adminUrl: string) => Promise<number>): Promise<number> {
-  const account = await chooseServerAccount(undefined, console.log)
-  const folder = mkdtempSync(join(tmpdir(), 'osb-major-'))
-  chmodSync(folder, 0o711)
-  const home = mkdtempSync(join(folder, 'server-'))
-  const password = randomBytes(16).toString('hex')
-  const passwordFile = join(home, 'password')
-  writeFileSync(passwordFile, password)
-  if (account !== undefined) for (const path of [home, passwordFile]) chownSync(path, account.uid, account.gid)
-  const data = join(home, 'data')
-  const options = { ...account, cwd: home, env: { PATH: process.env.PATH, TZ: 'UTC' } }
-  const port = await chooseFreePort()
-  let server: ChildProcess | undefined
+/** On a cluster that is thrown away. */
+async function runOn({ name, bin }: Binaries): Promise<number> {
+  console.log(`\n== PostgreSQL ${name}`)
+  const dataDir = temporaryDataDir()
   try {
-    const initdb = ['-D', data, '-U', 'postgres', '--pwfile', passwordFile, '-A', 'scram-sha-256', '-E', 'UTF8']
-    execFileSync(join(bin, 'initdb'), [...initdb, '--locale=C'], options)
-    const settings = {
-      port,
-      listen_addresses: '127.0.0.1',
-      unix_socket_directories: '',
-      fsync: 'off',
-      max_prepared_transactions: 4
+    const settings = { fsync: 'off', max_prepared_transactions: '4', max_connections: '200' }
+    const { adminUrl, stop } = await startCluster({ bin, dataDir, settings })
+    try {
+      await prepare(adminUrl)
+      return await runTests({ TEST_POSTGRESQL_ADMIN_URL: adminUrl, TEST_POSTGRESQL_BIN: bin })
+    } finally {
+      await stop()
     }
-    const set = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`])
-    server = spawn(join(bin, 'postgres'), ['-D', data, ...set], { ...options, stdio: 'ignore' })
-    const adminUrl = `postgresql://postgres:${password}@127.0.0.1:${port}/postgres`
-    await answering(adminUrl)
-    await prepare(adminUrl)
-    return await run(adminUrl)
   } finally {
-    if (server !== undefined && server.exitCode === null) {
-      server.kill('SIGINT')
-      await once(server, 'exit')
-    }
-    rmSync(folder, { recursive: true, force: true })
+    removeServer(dataDir)
   }
 }
 
@@ -79,17 +95,4 @@ async function prepare(connectionString: string): Promise<void> {
   const client = new Client({ connectionString })
   await client.connect()
   await client.query('CREATE ROLE osb_tenant NOLOGIN').finally(() => client.end())
-}
-
-async function answering(connectionString: string): Promise<void> {
-  for (const end = Date.now() + START_MS; ; ) {
-    const client = new Client({ connectionString })
-    try {
-      await client.connect()
-      return await client.end()
-    } catch (error) {
-      if (Date.now() > end) throw error
-      await sleep(100)
-    }
-  }
 }

@@ -2,15 +2,19 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { Client } from 'pg'
-import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../../src/embedded-postgres/index.ts'
+import { startEmbeddedPostgres } from '../../../src/embedded-postgres/index.ts'
 import { removeServer, temporaryDataDir } from '../../helper/postgres.ts'
+import { type Cluster, startCluster } from './cluster.ts'
 import { cleanUp, connect, scalar } from './support.ts'
 
-/** A server of one test file's own, which its tests may stop, crash and fill. */
+/**
+ * A server of one test file's own, which its tests may stop, crash and fill: the embedded one, or another major from the
+ * programs in the folder that `TEST_POSTGRESQL_BIN` names.
+ */
 export class OwnServer {
   readonly dataDir: string
   readonly #settings: Record<string, string>
-  #running: EmbeddedPostgres | undefined
+  #running: Cluster | undefined
   #adminUrl = ''
 
   constructor(settings: Record<string, string> = {}, dataDir = temporaryDataDir()) {
@@ -36,7 +40,7 @@ export class OwnServer {
 
   /** Does nothing when it runs. */
   async start(): Promise<void> {
-    this.#running ??= await startEmbeddedPostgres({ dataDir: this.dataDir, settings: this.#settings })
+    this.#running ??= await this.#launch()
     this.#adminUrl = this.#running.adminUrl
   }
 
@@ -94,6 +98,12 @@ export class OwnServer {
   async remove(): Promise<void> {
     await this.#stop()
     removeServer(this.dataDir)
+  }
+
+  #launch(): Promise<Cluster> {
+    const options = { dataDir: this.dataDir, settings: this.#settings }
+    const bin = process.env.TEST_POSTGRESQL_BIN
+    return bin === undefined ? startEmbeddedPostgres(options) : startCluster({ ...options, bin })
   }
 
   async #stop(): Promise<void> {

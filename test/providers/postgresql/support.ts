@@ -79,7 +79,8 @@ export async function connect(t: TestContext, connectionString: string): Promise
   return client
 }
 
-async function makePlainAdmin(sql: Scene['sql'], rootUrl: string): Promise<string> {
+/** URL of an admin that is no superuser; made at the first call. */
+export async function makePlainAdmin(sql: Scene['sql'], rootUrl: string): Promise<string> {
   const name = plainAdmin
   const [known] = await sql('SELECT 1 FROM pg_roles WHERE rolname = $1', [name])
   if (known === undefined) {

@@ -1,0 +1,145 @@
+import { randomBytes } from 'node:crypto'
+import { Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Client } from 'pg'
+import type { AvailabilityAttack, SocketFlood } from './availability.ts'
+import { HostileSession } from './hostile-session.ts'
+
+/** Rows of a superuser's query. */
+type Sql = (statement: string, values?: unknown[]) => Promise<Record<string, unknown>[]>
+
+/** URIs of the bindings that an attacker has. */
+export interface HostileBindings {
+  readonly owner: string
+  readonly reader: string
+}
+
+/** An attack that goes on until it is stopped. */
+export class Attacker {
+  readonly attack: AvailabilityAttack
+  readonly #bindings: HostileBindings
+  #sessions: HostileSession[] = []
+  #sockets: SocketStorm | undefined
+
+  constructor(attack: AvailabilityAttack, bindings: HostileBindings) {
+    this.attack = attack
+    this.#bindings = bindings
+  }
+
+  async start(): Promise<void> {
+    await this.#setUp()
+    this.#sessions = this.attack.scripts.flatMap((script) => {
+      const uri = script.as === 'reader' ? this.#bindings.reader : this.#bindings.owner
+      return Array.from({ length: script.count ?? 1 }, () => new HostileSession(uri, script))
+    })
+    const { sockets } = this.attack
+    if (sockets !== undefined) this.#sockets = new SocketStorm(this.#bindings.owner, sockets)
+  }
+
+  /**
+   * Whether the attack is on: a script came to its end, a session waits for a lock, or somebody has ended one; or every
+   * script was refused, where that is the defence.
+   */
+  async isOn(sql: Sql): Promise<boolean> {
+    if (this.attack.refused === true) return this.#sessions.every(({ ends }) => ends.size > 0)
+    if (this.#sockets !== undefined && this.#sockets.opened === 0) return false
+    const perScript = this.attack.scripts.map((script) => this.#sessions.filter((session) => session.script === script))
+    if (perScript.every((sessions) => sessions.some(({ completed, ends }) => completed > 0 || ends.has('57P01'))))
+      return true
+    const pids = this.#sessions.flatMap(({ pid }) => pid ?? [])
+    // Not the view: it reads catalogs that the attack may have locked.
+    const waiting = await sql(
+      `SELECT pid FROM pg_stat_get_activity(NULL) WHERE pid = ANY ($1) AND wait_event_type = 'Lock'`,
+      [pids]
+    )
+    return waiting.length > 0
+  }
+
+  /** How often scripts came to their end, and how sessions were ended or refused. */
+  get outcome(): Record<string, number> {
+    const sum: Record<string, number> = {}
+    const add = (key: string, count: number) => {
+      if (count > 0) sum[key] = (sum[key] ?? 0) + count
+    }
+    for (const { completed, ends } of this.#sessions) {
+      add('completed', completed)
+      for (const [code, count] of ends) add(code, count)
+    }
+    add('sockets', this.#sockets?.opened ?? 0)
+    return sum
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all([...this.#sessions.map((session) => session.stop()), this.#sockets?.stop()])
+  }
+
+  async #setUp(): Promise<void> {
+    const { setup = [] } = this.attack
+    if (setup.length === 0) return
+    const client = new Client({ connectionString: this.#bindings.owner })
+    client.on('error', () => undefined)
+    await client.connect()
+    try {
+      for (const statement of setup) await client.query(statement)
+    } finally {
+      await client.end()
+    }
+  }
+}
+
+/** Version 3.0 of the protocol, and the request that cancels a statement. */
+const PROTOCOL = 196_608
+const CANCEL = 80_877_102
+
+/** Keeps a number of connections open that never log in. */
+class SocketStorm {
+  opened = 0
+  readonly #running: Promise<unknown>
+  readonly #sockets = new Set<Socket>()
+  #stopping = false
+
+  constructor(uri: string, { count, how }: SocketFlood) {
+    const { hostname, port } = new URL(uri)
+    this.#running = Promise.all(Array.from({ length: count }, () => this.#keep(hostname, Number(port), how)))
+  }
+
+  async stop(): Promise<void> {
+    this.#stopping = true
+    for (const socket of this.#sockets) socket.destroy()
+    await this.#running
+  }
+
+  async #keep(host: string, port: number, how: SocketFlood['how']): Promise<void> {
+    while (!this.#stopping) {
+      const socket = new Socket()
+      const closed = new Promise<void>((resolve) => {
+        socket.on('error', () => undefined)
+        socket.once('close', () => resolve())
+      })
+      this.#sockets.add(socket)
+      socket.connect(port, host, () => {
+        this.opened += 1
+        socket.write(greeting(how))
+        socket.resume()
+      })
+      await closed
+      this.#sockets.delete(socket)
+      await sleep(50)
+    }
+  }
+}
+
+function greeting(how: SocketFlood['how']): Buffer {
+  const bytes = Buffer.alloc(16)
+  bytes.writeUInt32BE(16, 0)
+  if (how === 'silent') return Buffer.alloc(0)
+  if (how === 'garbage') return randomBytes(64)
+  if (how === 'half a startup') {
+    bytes.writeUInt32BE(1_000, 0)
+    bytes.writeUInt32BE(PROTOCOL, 4)
+    return bytes
+  }
+  bytes.writeUInt32BE(CANCEL, 4)
+  randomBytes(8).copy(bytes, 8)
+  return bytes
+}

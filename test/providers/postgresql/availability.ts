@@ -1,0 +1,58 @@
+import { floods } from './availability-floods.ts'
+import { locks } from './availability-locks.ts'
+import { removals } from './availability-removals.ts'
+import type { Script } from './hostile-session.ts'
+
+/** Names that attacks on availability are about; all of them are visible to every tenant. */
+export interface AvailabilityTargets {
+  readonly database: string
+  readonly login: string
+  readonly victimDatabase: string
+  readonly victimOwner: string
+  readonly victimReader: string
+  readonly victimLogin: string
+  readonly stateDatabase: string
+  readonly maintenanceDatabase: string
+}
+
+/** What a tenant does to keep others, or the broker, from their work. */
+export interface AvailabilityAttack {
+  readonly name: string
+  /** Before the sessions begin, as the owner; each statement of its own. */
+  readonly setup?: readonly string[]
+  readonly scripts: readonly Script[]
+  /** Things that are done on sockets, without a login. */
+  readonly sockets?: SocketFlood
+  /** PostgreSQL refuses every step of every script at once: then that is the defence. */
+  readonly refused?: true
+  /** Needs `max_prepared_transactions` above 0. */
+  readonly prepared?: true
+}
+
+export interface SocketFlood {
+  readonly count: number
+  readonly how: 'silent' | 'cancel' | 'garbage' | 'half a startup'
+}
+
+/** Every attack on availability, by what it uses. */
+export function availabilityAttacks(
+  targets: AvailabilityTargets
+): Readonly<Record<string, readonly AvailabilityAttack[]>> {
+  return {
+    'locks that others wait for': locks(targets),
+    'objects that outlast a removal': removals(targets),
+    'floods and limits': floods(targets)
+  }
+}
+
+/** For the names of the attacks, which need no real targets. */
+export const namesOnly: AvailabilityTargets = {
+  database: 'own',
+  login: 'login',
+  victimDatabase: 'victim',
+  victimOwner: 'victim_owner',
+  victimReader: 'victim_reader',
+  victimLogin: 'victim_login',
+  stateDatabase: 'state',
+  maintenanceDatabase: 'postgres'
+}
