@@ -226,8 +226,7 @@ export class Arena {
 async function startGuard(provider: ServiceProvider, lines: string[]): Promise<void> {
   const keep: TaskLog['warn'] = (fields, message) => void lines.push(`${message} ${JSON.stringify(fields)}`)
   const log: TaskLog = { debug() {}, info: keep, warn: keep, error: keep }
-  const { start } = provider
-  if (start !== undefined) await Reflect.apply(start, provider, [{ log, audit: async () => undefined }])
+  await provider.start?.({ log, audit: async () => undefined })
 }
 
 async function connected(connectionString: string): Promise<Client> {

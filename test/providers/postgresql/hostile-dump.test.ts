@@ -2,13 +2,15 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { mkdirSync, readdirSync, symlinkSync } from 'node:fs'
 import { delimiter, join } from 'node:path'
-import { type TestContext, test } from 'node:test'
+import { after, type TestContext, test } from 'node:test'
 import { promisify } from 'node:util'
 import type { Client } from 'pg'
 import { temporaryFolder } from '../../server/broker-process.ts'
-import { majorServer } from './major-server.ts'
+import { majorServer, stopMajorServer } from './major-server.ts'
 import { type AdminKind, adminKinds, cleanUp, connect, Instance, leftovers, scalar, setUp } from './support.ts'
 import { plant } from './traps.ts'
+
+after(stopMajorServer)
 
 const run = promisify(execFile)
 
