@@ -109,7 +109,10 @@ test('osb audit: options together, and --json with one object a line', async (t)
 
 const time = 'a time like 2026-01-31 or 2026-01-31T12:00:00Z, or like 30m, 2h, 7d for so long ago'
 const refused: [Record<string, string | string[]>, string][] = [
-  [{ action: ['drop'] }, '--action is "drop": it must be one of provision, update, deprovision, bind, unbind, repair.'],
+  [
+    { action: ['drop'] },
+    '--action is "drop": it must be one of provision, update, deprovision, bind, unbind, repair, guard.'
+  ],
   [{ outcome: ['failed', 'ok'] }, '--outcome is "ok": it must be one of started, succeeded, failed, halted.'],
   [{ limit: '0' }, '--limit is "0": it must be a whole number from 1.'],
   [{ limit: '1e3' }, '--limit is "1e3": it must be a whole number from 1.'],

@@ -153,6 +153,18 @@ for (const admin of adminKinds) {
     assert.ok(acts(lines).every(({ rule }) => rule === 'blocks-broker'))
   })
 
+  test(`blocks-broker: with ${admin}, a tenant cannot keep the broker from changing its database`, async (t) => {
+    const { mine, lines } = await guarded(t, { admin, url: server.adminUrl })
+    const tenant = await Tenant.on(t, await mine.uri('b'))
+    // Only a warning, but it writes the row of the database.
+    await tenant.run('BEGIN', `GRANT CONNECT ON DATABASE ${mine.database} TO CURRENT_USER`)
+    const session = await connect(t, server.adminUrl)
+    await session.query(`SET application_name = 'osb:test'; SET lock_timeout = '20s'`)
+    await session.query(`ALTER DATABASE ${mine.database} CONNECTION LIMIT 40`)
+    await eventually(() => acts(lines).length > 0, 'the log has it')
+    assert.deepEqual(rulesAgainst(lines, tenant.login), ['blocks-broker'])
+  })
+
   test(`blocks-broker: with ${admin}, polite work of the broker ends no session`, async (t) => {
     const { mine, lines, adminUrl } = await guarded(t, { admin, url: server.adminUrl })
     const honest = await Tenant.on(t, await mine.uri('b'))
