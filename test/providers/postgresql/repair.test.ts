@@ -44,6 +44,10 @@ const damages: Record<string, Damage> = {
     `database ${database} PUBLIC has got CONNECT`
   ],
   'owner that may log in': ({ owner }) => [`ALTER ROLE ${owner} LOGIN`, `role ${owner} may log in`],
+  'lock limit of the instance': ({ reader }) => [
+    `ALTER ROLE ${reader} CONNECTION LIMIT 9`,
+    `role ${reader} has the lock limit 9, not 4000`
+  ],
   'attribute of the owner': ({ owner }) => [`ALTER ROLE ${owner} CREATEDB`, `role ${owner} has got CREATEDB`],
   'group of the owner': ({ owner }) => [
     `GRANT pg_monitor TO ${owner}`,

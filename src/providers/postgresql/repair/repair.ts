@@ -73,7 +73,7 @@ function keyOf({ resource, finding }: Drift): string {
 async function driftOf(place: Place, instance: StandingInstance): Promise<Drift[]> {
   const plan = planOptions(instance.options)
   const { drift, usable } = await databaseDrift(place, plan)
-  const found = [...drift, ...(await rolesDrift(place))]
+  const found = [...drift, ...(await rolesDrift(place, plan))]
   if (!usable) return found
   for (const { state, settled } of instance.bindings) {
     const binding = readBindingState(state)

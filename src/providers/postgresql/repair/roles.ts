@@ -1,5 +1,6 @@
-import type { Place } from '../instances.ts'
+import { type Place, setLockLimit } from '../instances.ts'
 import { resourceName } from '../inventory.ts'
+import type { PlanOptions } from '../plan-options.ts'
 import { quoteIdentifier } from '../quoting.ts'
 import { ATTRIBUTES, type Drift } from './drift.ts'
 import { settingsDrift } from './settings.ts'
@@ -7,6 +8,7 @@ import { settingsDrift } from './settings.ts'
 interface RoleRow extends Record<string, unknown> {
   role: string
   login: boolean
+  limit: number
   attributes: string[]
   groups: string[]
   members: string[]
@@ -21,11 +23,11 @@ export const ATTRIBUTES_OF_R = `array_remove(ARRAY[${ATTRIBUTES.map(
 ).join(', ')}], NULL)`
 
 /** How the owner and the reader differ from two groups that have no rights but those on the database. */
-export async function rolesDrift(place: Place): Promise<Drift[]> {
+export async function rolesDrift(place: Place, plan: PlanOptions): Promise<Drift[]> {
   const { server, maintenance, names } = place
   const rows = await maintenance.query<RoleRow>(
     // An operator decides what roles outside of the broker may do, so only roles of other tenants are strangers.
-    `SELECT r.rolname::text AS role, r.rolcanlogin AS login, ${ATTRIBUTES_OF_R} AS attributes,
+    `SELECT r.rolname::text AS role, r.rolcanlogin AS login, r.rolconnlimit AS "limit", ${ATTRIBUTES_OF_R} AS attributes,
             ARRAY(SELECT g.rolname::text FROM pg_auth_members am JOIN pg_roles g ON g.oid = am.roleid
                   WHERE am.member = r.oid LIMIT ${MAX_MEMBERSHIPS}) AS groups,
             ARRAY(SELECT m.rolname::text FROM pg_auth_members am JOIN pg_roles m ON m.oid = am.member
@@ -48,6 +50,10 @@ export async function rolesDrift(place: Place): Promise<Drift[]> {
       drift.push({ resource, finding, heal: async () => void (await maintenance.query(statement)) })
     if (row.login) change('may log in', `ALTER ROLE ${quoted} NOLOGIN PASSWORD NULL`)
     else if (await hasPassword(place, role)) change('has a password', `ALTER ROLE ${quoted} PASSWORD NULL`)
+    if (role === names.reader && row.limit !== plan.lock_limit) {
+      const finding = row.limit < 0 ? 'has no lock limit' : `has the lock limit ${row.limit}, not ${plan.lock_limit}`
+      drift.push({ resource, finding, heal: () => setLockLimit(maintenance, names, plan.lock_limit) })
+    }
     for (const word of row.attributes) change(`has got ${word}`, `ALTER ROLE ${quoted} NO${word}`)
     for (const group of row.groups) {
       change(`has become a member of ${group}`, `REVOKE ${quoteIdentifier(group)} FROM ${quoted}`)
