@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 
-/** Returns the methods of the routes that match a path, sorted; none for an unknown path. */
-export type AllowedMethods = (path: string) => string[]
+/** Returns the methods of the routes that match the URL of a request, sorted; none for an unknown path. */
+export type AllowedMethods = (url: string) => string[]
 
 /**
  * Learns the routes that are registered on the app afterwards. A router finds a route by method and path, and cannot say
@@ -15,11 +15,22 @@ export function collectAllowedMethods(app: FastifyInstance): AllowedMethods {
     methodsOf.set(url, methods)
   })
   let compiled: { pattern: RegExp; methods: string[] }[] | undefined
-  return (path) => {
+  return (requested) => {
+    const path = pathOf(requested)
+    if (path === undefined) return []
     // All routes are registered before the first request.
     compiled ??= [...methodsOf].map(([url, methods]) => ({ pattern: patternOf(url), methods: [...methods] }))
     const matching = compiled.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods)
     return [...new Set(matching)].sort()
+  }
+}
+
+/** The path as the router reads it. An encoded slash stays encoded. Returns undefined for a bad percent escape. */
+function pathOf(url: string): string | undefined {
+  try {
+    return decodeURI(url.replace(/^https?:\/\/[^/?#]*/i, '').replace(/[?#].*$/s, ''))
+  } catch {
+    return undefined
   }
 }
 

@@ -51,6 +51,11 @@ for (const { name, prefix, build } of apps) {
         assert.equal(reply.headers.allow, allow, `${method} ${url}`)
       }
     }
+    for (const url of [`http://broker${prefix}/healthz`, `${prefix}/v2/%63atalog#a`, `${prefix}/docs/static/a%2Fb`]) {
+      const reply = await app.inject({ method: 'POST', url, headers })
+      refused(reply, 405, /There is no POST/)
+      assert.equal(reply.headers.allow, 'GET, HEAD', url)
+    }
     for (const url of [`${prefix}/v2`, `${prefix}/v2/catalog/`, `${prefix}/v2/service_instances/`]) {
       const reply = await app.inject({ method: 'POST', url, headers })
       refused(reply, 404, /There is no POST/)
