@@ -61,7 +61,10 @@ export const validation = fp(
     // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
     Reflect.apply(app.setReplySerializer, app, [undefined])
     app.addHook('preValidation', (request, _reply, done) => {
-      requirePlainIds(request.params)
+      const { bind_resource, previous_values } = Object(request.body)
+      for (const part of [request.params, request.query, request.body, bind_resource, previous_values]) {
+        requirePlainIds(part)
+      }
       requireStorable(request.params, 'path')
       requireStorable(request.query, 'query')
       requireFewParameters(request.query)
@@ -93,9 +96,12 @@ function requireJsonType(type: string | undefined): void {
   throw refusals.malformed(`The content type must be application/json, not ${JSON.stringify(type.slice(0, 80))}.`)
 }
 
-/** All parameters of our paths are ids. */
-function requirePlainIds(params: unknown): void {
-  for (const [name, id] of Object.entries(Object(params))) if (typeof id === 'string') requirePlainId(name, id)
+/** Fields with ids, such as `instance_id` and `space_guid`; all parameters of our paths are called so. */
+const ID = /_(?:id|guid)$/
+
+function requirePlainIds(part: unknown): void {
+  if (typeof part !== 'object' || part === null) return
+  for (const [name, id] of Object.entries(part)) if (typeof id === 'string' && ID.test(name)) requirePlainId(name, id)
 }
 
 function requireFewParameters(query: unknown): void {
