@@ -9,10 +9,13 @@ export type AllowedMethods = (url: string) => string[]
  */
 export function collectAllowedMethods(app: FastifyInstance): AllowedMethods {
   const methodsOf = new Map<string, Set<string>>()
-  app.addHook('onRoute', ({ url, method }) => {
-    const methods = methodsOf.get(url) ?? new Set()
-    for (const name of [method].flat()) methods.add(name.toUpperCase())
-    methodsOf.set(url, methods)
+  app.addHook('onRoute', ({ url, method, routePath }) => {
+    // Fastify registers the root of a prefix with and without a slash, and calls this hook for one of them.
+    for (const form of routePath === '' ? [url, `${url}/`] : [url]) {
+      const methods = methodsOf.get(form) ?? new Set()
+      for (const name of [method].flat()) methods.add(name.toUpperCase())
+      methodsOf.set(form, methods)
+    }
   })
   let compiled: { pattern: RegExp; methods: string[] }[] | undefined
   return (requested) => {
@@ -34,13 +37,14 @@ function pathOf(url: string): string | undefined {
   }
 }
 
-/** Our routes have parameters that are whole segments, and wildcards at the end. */
+/** A parameter of ours is a whole segment. In the prefix of a host it may begin within one. Wildcards are at the end. */
 function patternOf(url: string): RegExp {
   const source = url
     .split('/')
     .map((segment) => {
-      if (segment.startsWith(':')) return '[^/]+'
-      return segment === '*' ? '.*' : segment.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+      if (segment === '*') return '.*'
+      const [text = '', parameter] = segment.split(':', 2)
+      return `${text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')}${parameter === undefined ? '' : '[^/]+'}`
     })
     .join('/')
   return new RegExp(`^${source}$`)
