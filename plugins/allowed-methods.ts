@@ -1,7 +1,7 @@
 import type { FastifyInstance } from 'fastify'
 
-/** Returns the methods of the routes that match a path, sorted; none for an unknown path. */
-export type AllowedMethods = (path: string) => string[]
+/** Returns the methods of the routes that match the URL of a request, sorted; none for an unknown path. */
+export type AllowedMethods = (url: string) => string[]
 
 /**
  * Learns the routes that are registered on the app afterwards. A router finds a route by method and path, and cannot say
@@ -9,13 +9,18 @@ export type AllowedMethods = (path: string) => string[]
  */
 export function collectAllowedMethods(app: FastifyInstance): AllowedMethods {
   const methodsOf = new Map<string, Set<string>>()
-  app.addHook('onRoute', ({ url, method }) => {
-    const methods = methodsOf.get(url) ?? new Set()
-    for (const name of [method].flat()) methods.add(name.toUpperCase())
-    methodsOf.set(url, methods)
+  app.addHook('onRoute', ({ url, method, routePath }) => {
+    // Fastify registers the root of a prefix with and without a slash, and calls this hook for one of them.
+    for (const form of routePath === '' ? [url, `${url}/`] : [url]) {
+      const methods = methodsOf.get(form) ?? new Set()
+      for (const name of [method].flat()) methods.add(name.toUpperCase())
+      methodsOf.set(form, methods)
+    }
   })
   let compiled: { pattern: RegExp; methods: string[] }[] | undefined
-  return (path) => {
+  return (requested) => {
+    const path = pathOf(requested)
+    if (path === undefined) return []
     // All routes are registered before the first request.
     compiled ??= [...methodsOf].map(([url, methods]) => ({ pattern: patternOf(url), methods: [...methods] }))
     const matching = compiled.filter(({ pattern }) => pattern.test(path)).flatMap(({ methods }) => methods)
@@ -23,13 +28,23 @@ export function collectAllowedMethods(app: FastifyInstance): AllowedMethods {
   }
 }
 
-/** Our routes have parameters that are whole segments, and wildcards at the end. */
+/** The path as the router reads it. An encoded slash stays encoded. Returns undefined for a bad percent escape. */
+function pathOf(url: string): string | undefined {
+  try {
+    return decodeURI(url.replace(/^https?:\/\/[^/?#]*/i, '').replace(/[?#].*$/s, ''))
+  } catch {
+    return undefined
+  }
+}
+
+/** A parameter of ours is a whole segment. In the prefix of a host it may begin within one. Wildcards are at the end. */
 function patternOf(url: string): RegExp {
   const source = url
     .split('/')
     .map((segment) => {
-      if (segment.startsWith(':')) return '[^/]+'
-      return segment === '*' ? '.*' : segment.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
+      if (segment === '*') return '.*'
+      const [text = '', parameter] = segment.split(':', 2)
+      return `${text.replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')}${parameter === undefined ? '' : '[^/]+'}`
     })
     .join('/')
   return new RegExp(`^${source}$`)

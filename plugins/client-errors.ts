@@ -35,7 +35,8 @@ export function owe(socket: Duplex, response: ServerResponse): void {
   answers.add(response)
 }
 
-function owedOn(socket: Duplex): ServerResponse[] {
+/** The answers that a connection has not got yet, oldest first. */
+export function owedOn(socket: Duplex): ServerResponse[] {
   return [...(owed.get(socket) ?? [])].filter(({ closed }) => !closed)
 }
 

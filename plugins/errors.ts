@@ -26,7 +26,7 @@ export function unknownRouteHandler(allowedMethods: AllowedMethods) {
   return (request: FastifyRequest, reply: FastifyReply): FastifyReply => {
     const { method } = request
     const path = request.url.split('?')[0] ?? ''
-    const allowed = allowedMethods(path)
+    const allowed = allowedMethods(request.url)
     // A route for files answers 404 itself for a file that does not exist.
     if (allowed.length === 0 || allowed.includes(method))
       return sendError(refusals.routeUnknown(method, path), request, reply)

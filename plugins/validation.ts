@@ -61,10 +61,14 @@ export const validation = fp(
     // A host's reply serializer comes before any schema; only the absence of one restores ours, which its type forbids.
     Reflect.apply(app.setReplySerializer, app, [undefined])
     app.addHook('preValidation', (request, _reply, done) => {
-      requirePlainIds(request.params)
+      requirePlain(request.params, () => true)
       requireStorable(request.params, 'path')
       requireStorable(request.query, 'query')
       requireFewParameters(request.query)
+      const { bind_resource, previous_values } = Object(request.body)
+      for (const part of [request.query, request.body, bind_resource, previous_values]) {
+        requirePlain(part, (name) => ID.test(name))
+      }
       done()
     })
   },
@@ -93,9 +97,12 @@ function requireJsonType(type: string | undefined): void {
   throw refusals.malformed(`The content type must be application/json, not ${JSON.stringify(type.slice(0, 80))}.`)
 }
 
-/** All parameters of our paths are ids. */
-function requirePlainIds(params: unknown): void {
-  for (const [name, id] of Object.entries(Object(params))) if (typeof id === 'string') requirePlainId(name, id)
+/** Names of the specification for ids in bodies and queries. All parameters of our paths are ids, whatever their names. */
+const ID = /_(?:id|guid)$/
+
+function requirePlain(part: unknown, isId: (name: string) => boolean): void {
+  if (typeof part !== 'object' || part === null) return
+  for (const [name, id] of Object.entries(part)) if (typeof id === 'string' && isId(name)) requirePlainId(name, id)
 }
 
 function requireFewParameters(query: unknown): void {

@@ -5,6 +5,8 @@ import { type FailedLogins, MAX_FAILURES } from './failed-logins.ts'
 export const PACE_MS = 250
 /** Waiting checks of one network. The last one waits for 5 s, which is less than any platform's timeout. */
 export const MAX_WAITING = 20
+/** All checks that wait now are done by then. */
+const RETRY_AFTER_SECONDS = Math.ceil((MAX_WAITING * PACE_MS) / 1_000)
 
 export interface ThrottledLogin {
   /** See `networkOf`. */
@@ -68,7 +70,8 @@ export class LoginThrottle {
 
   #wait(network: string, line: Line): Promise<void> {
     if (line.waiting.length >= MAX_WAITING) {
-      throw refusals.tooManyFailures(this.#failures.retryAfterSeconds(network))
+      // Not the end of the window, because the refused login may be a correct one.
+      throw refusals.tooManyFailures(RETRY_AFTER_SECONDS)
     }
     const turn = new Promise<void>((resolve) => line.waiting.push(resolve))
     this.#advance(network, line)

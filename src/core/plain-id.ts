@@ -7,7 +7,7 @@ import { refusals } from './errors.ts'
 const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
 
 /**
- * Refuses an id of an instance or binding that has unprintable characters.
+ * Refuses an id, such as that of an instance or space, that has unprintable characters.
  * @param name of the field, for the message
  * @throws {BrokerError} 400
  */

@@ -22,7 +22,7 @@ const STALLED_MS = 10_000
 
 interface Connection {
   readonly network: string
-  /** Address and port of the client. */
+  /** Addresses and ports of both ends, because a client may use one port for two of our addresses. */
   readonly peer: string
   /** The socket of requests: with TLS, not the one that was accepted. */
   socket: Socket
@@ -157,8 +157,8 @@ export class Connections {
   }
 }
 
-function peerOf({ remoteAddress, remotePort }: Socket): string {
-  return `${remoteAddress} ${remotePort}`
+function peerOf({ remoteAddress, remotePort, localAddress, localPort }: Socket): string {
+  return `${remoteAddress} ${remotePort} ${localAddress} ${localPort}`
 }
 
 function victimIn({ all, unused }: Network, newcomer: Connection): Connection | undefined {

@@ -2,13 +2,15 @@ import type { IncomingMessage, ServerResponse } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import { collectAllowedMethods } from '../../plugins/allowed-methods.ts'
-import { closeAfterAnswers, closeWith, owe, stateOf } from '../../plugins/client-errors.ts'
+import { closeAfterAnswers, closeWith, owe, owedOn, stateOf } from '../../plugins/client-errors.ts'
 import { sendError, sendRefusal, unknownRouteHandler } from '../../plugins/errors.ts'
 import { SECURITY_HEADERS } from '../../plugins/security-headers.ts'
 import { BrokerError, refusals } from '../core/errors.ts'
 import { type ConnectionBounds, Connections } from './connections.ts'
 
 const MAX_HEADERS = 100
+/** Unanswered requests on one connection. Platforms send the next request after the answer; only a flood sends many at once. */
+const MAX_UNANSWERED = 16
 /** Of several, Node takes the first in silence, and a proxy in front may have taken the last. By length, which few share. */
 const SINGLE_HEADERS = new Map(['host', 'authorization', 'content-type'].map((name) => [name.length, name]))
 
@@ -31,18 +33,34 @@ export function guardServer(app: FastifyInstance, bounds: ConnectionBounds): () 
   server.on('connect', refuseTunnel)
   server.on('checkExpectation', refuseExpectation)
   app.addHook('onRequest', (request, reply, done) => {
-    owe(request.raw.socket, reply.raw)
-    const refusal = surplusRefusal(connections, request) ?? refusalOf(request)
+    const { socket } = request.raw
+    const earlier = owedOn(socket)
+    if (earlier.length > MAX_UNANSWERED) {
+      // The refusal of the request before this one closes the connection.
+      reply.hijack()
+      return
+    }
+    owe(socket, reply.raw)
+    const refusal = pipeliningRefusal(earlier) ?? surplusRefusal(connections, request) ?? refusalOf(request)
     if (refusal === undefined) {
-      done()
+      afterAnswers(socket, earlier, done)
       return
     }
     reply.header('connection', 'close')
     sendRefusal(refusal, request, reply)
   })
-  app.addHook('onResponse', (request, _reply, done) => {
+  const markAuthenticated = ({ osbPlatform, raw }: FastifyRequest) => {
     // Undefined on routes that are not the broker's, and empty without credentials.
-    if (request.osbPlatform) connections.authenticated(request.raw.socket)
+    if (osbPlatform) connections.authenticated(raw.socket)
+  }
+  // Before the answer, because a synchronous operation may take longer than a stalled connection is kept open.
+  app.addHook('preParsing', (request, _reply, _payload, done) => {
+    markAuthenticated(request)
+    done()
+  })
+  // Requests that are refused after their authentication do not reach the other hook.
+  app.addHook('onResponse', (request, _reply, done) => {
+    markAuthenticated(request)
     done()
   })
   return () => {
@@ -54,6 +72,21 @@ export function guardServer(app: FastifyInstance, bounds: ConnectionBounds): () 
       for (const socket of connections.sockets) if (stateOf(socket) !== 'answering') socket.destroy()
     }, RECEIVE_MS).unref()
   }
+}
+
+export function pipeliningRefusal(earlier: readonly ServerResponse[]): BrokerError | undefined {
+  if (earlier.length < MAX_UNANSWERED) return undefined
+  return new BrokerError(429, `There are more than ${MAX_UNANSWERED} unanswered requests on this connection.`)
+}
+
+/**
+ * Handles pipelined requests one after the other. Node holds the answers to all of them in memory until the client reads, so
+ * that one packet of requests could otherwise fill it. A request on a connection that has been closed is not handled.
+ */
+function afterAnswers(socket: Duplex, earlier: readonly ServerResponse[], handle: () => void): void {
+  const last = earlier.at(-1)
+  if (last === undefined) handle()
+  else last.once('close', () => socket.destroyed || handle())
 }
 
 function surplusRefusal(connections: Connections, { raw, routeOptions }: FastifyRequest): BrokerError | undefined {

@@ -1,11 +1,11 @@
 import { once } from 'node:events'
 import { createServer, type IncomingMessage, type RequestListener, type ServerResponse } from 'node:http'
 import type { FastifyInstance } from 'fastify'
-import { answerClientError, owe } from '../../plugins/client-errors.ts'
+import { answerClientError, owe, owedOn } from '../../plugins/client-errors.ts'
 import { SECURITY_HEADERS } from '../../plugins/security-headers.ts'
 import { type BrokerError, refusals } from '../core/errors.ts'
 import { Connections } from './connections.ts'
-import { refuseExpectation, refuseTunnel } from './guard.ts'
+import { pipeliningRefusal, refuseExpectation, refuseTunnel } from './guard.ts'
 import { connectionLimits, REQUEST_TIMEOUT_MS } from './limits.ts'
 
 export interface HealthListenerOptions {
@@ -39,11 +39,13 @@ export async function listenForHealth(
       app.routing(request, response)
       return
     }
+    const earlier = owedOn(request.socket)
     owe(request.socket, response)
     for (const [name, value] of Object.entries(SECURITY_HEADERS)) response.setHeader(name, value)
-    if (connections.surplusOf(request.socket) !== undefined) {
+    const refusal = pipeliningRefusal(earlier) ?? surplusRefusal(connections, request)
+    if (refusal !== undefined) {
       response.setHeader('connection', 'close')
-      refuse(response, refusals.unavailable('The broker has too many connections.'))
+      refuse(response, refusal)
     } else if (path !== '/metrics' || metrics === undefined) {
       refuse(response, refusals.routeUnknown(request.method ?? '', path))
     } else if (request.method !== 'GET' && request.method !== 'HEAD') {
@@ -61,6 +63,11 @@ export async function listenForHealth(
     server.closeAllConnections()
     await closed
   }
+}
+
+function surplusRefusal(connections: Connections, { socket }: IncomingMessage): BrokerError | undefined {
+  if (connections.surplusOf(socket) === undefined) return undefined
+  return refusals.unavailable('The broker has too many connections.')
 }
 
 function refuse(response: ServerResponse, refusal: BrokerError): void {

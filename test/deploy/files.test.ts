@@ -129,6 +129,9 @@ test('deploy/helm/values.schema.json: allows the values of the chart, and no sec
   check(values)
   assert.deepEqual(check.errors ?? [], [])
   assert.ok(!check({ ...values, env: { BROKER_PASSWORD: 'x' } }))
+  // The probes ask where the chart lets the health listener listen.
+  assert.ok(!check({ ...values, env: { OTEL_EXPORTER_PROMETHEUS_PORT: 9999 } }))
+  assert.ok(!check({ ...values, env: { BROKER_HEALTH_LISTENER: 'off' } }))
   assert.ok(!check({ ...values, replica: 1 }))
 })
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { headers } from '../helper/app.ts'
+import type { LightMyRequestResponse } from 'fastify'
+import { bindBody, headers, ids, provisionBody } from '../helper/app.ts'
 import { answered, bindingPath, instancePath, onePlatform, refused } from './support.ts'
 
 const unprintable = [
@@ -63,5 +64,29 @@ test('any route: ids in any script, with spaces and signs, are taken', async (t)
     answered(await platform.provision(id), 201)
     answered(await platform.fetch(id), 200)
     answered(await platform.deprovision(id), 200)
+  }
+})
+
+test('any route: an id in the body or the query with an unprintable character answers 400', async (t) => {
+  const platform = await onePlatform(t)
+  answered(await platform.provision('i-1'), 201)
+  answered(await platform.bind('i-1', 'b-1'), 201)
+  const id = 'a\u202eb'
+  const plan = ids.plans.sync
+  const replies: [string, LightMyRequestResponse][] = [
+    ['service_id', await platform.provision('i-2', { ...provisionBody(plan), service_id: id })],
+    ['plan_id', await platform.provision('i-2', { ...provisionBody(plan), plan_id: id })],
+    ['organization_guid', await platform.provision('i-2', { ...provisionBody(plan), organization_guid: id })],
+    ['space_guid', await platform.provision('i-2', { ...provisionBody(plan), space_guid: id })],
+    ['plan_id', await platform.update('i-1', { previous_values: { plan_id: id } })],
+    ['app_guid', await platform.bind('i-1', 'b-2', bindBody(plan, { app_guid: id }))],
+    ['app_guid', await platform.bind('i-1', 'b-2', bindBody(plan, { bind_resource: { app_guid: id } }))],
+    ['predecessor_binding_id', await platform.bind('i-1', 'b-2', bindBody(plan, { predecessor_binding_id: id }))],
+    ['service_id', await platform.deprovision('i-1', `?service_id=${encodeURIComponent(id)}&plan_id=${plan}`)],
+    ['plan_id', await platform.unbind('i-1', 'b-1', `?service_id=${ids.service}&plan_id=${encodeURIComponent(id)}`)]
+  ]
+  for (const [name, reply] of replies) {
+    refused(reply, 400, new RegExp(`^The ${name} "a\\\\u\\{202e\\}b" has the character U\\+202E\\.`))
+    assert.ok(!reply.body.includes('\u202e'), `the character itself is in ${JSON.stringify(reply.body)}`)
   }
 })

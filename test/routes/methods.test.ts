@@ -18,6 +18,8 @@ const paths: [string, string][] = [
   ['/v2/service_instances/i-1/service_bindings/b-1/last_operation', 'GET, HEAD'],
   ['/healthz', 'GET, HEAD'],
   ['/readyz', 'GET, HEAD'],
+  ['/docs', 'GET, HEAD'],
+  ['/docs/', 'GET, HEAD'],
   ['/docs/json', 'GET, HEAD'],
   ['/docs/static/index.css', 'GET, HEAD']
 ]
@@ -51,6 +53,11 @@ for (const { name, prefix, build } of apps) {
         assert.equal(reply.headers.allow, allow, `${method} ${url}`)
       }
     }
+    for (const url of [`http://broker${prefix}/healthz`, `${prefix}/v2/%63atalog#a`, `${prefix}/docs/static/a%2Fb`]) {
+      const reply = await app.inject({ method: 'POST', url, headers })
+      refused(reply, 405, /There is no POST/)
+      assert.equal(reply.headers.allow, 'GET, HEAD', url)
+    }
     for (const url of [`${prefix}/v2`, `${prefix}/v2/catalog/`, `${prefix}/v2/service_instances/`]) {
       const reply = await app.inject({ method: 'POST', url, headers })
       refused(reply, 404, /There is no POST/)
@@ -58,6 +65,19 @@ for (const { name, prefix, build } of apps) {
     }
   })
 }
+
+test('any route, embedded: the prefix of the host may have parameters and other scripts', async (t) => {
+  for (const [prefix, at] of [
+    ['/:tenant/osb', '/x/osb'],
+    ['/for-:tenant', '/for-x'],
+    ['/ö', '/%C3%B6']
+  ] as const) {
+    const app = await buildApp(t, { prefix })
+    assert.equal((await app.inject({ url: `${at}/v2/catalog`, headers })).statusCode, 200)
+    const reply = await app.inject({ method: 'POST', url: `${at}/v2/catalog`, headers })
+    assert.deepEqual([reply.statusCode, reply.headers.allow], [405, 'GET, HEAD'], prefix)
+  }
+})
 
 test('embedding at the root: the host answers methods that are not ours', async (t) => {
   const app = Fastify(serverOptions)

@@ -6,11 +6,11 @@ import { text } from 'node:stream/consumers'
 import { type TestContext, test } from 'node:test'
 import { setTimeout as delay } from 'node:timers/promises'
 import { connect as tls } from 'node:tls'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { guardServer } from '../../src/server/guard.ts'
 import { serverOptions } from '../../src/server.ts'
 import { until } from './broker-process.ts'
-import { get, guarded, type Line, refusedOnce } from './lines.ts'
+import { get, guarded, instance, type Line, provision, put, refusedOnce } from './lines.ts'
 
 type Dial = (from?: string) => Promise<Line>
 
@@ -80,7 +80,9 @@ test('connections: over the limit, idle ones without credentials make room, thos
 })
 
 test('connections: over the limit, those that do not read their answers make room after a while', async (t) => {
-  const { dial } = await guarded(t, { max: 1 })
+  const { dial } = await guarded(t, { max: 2 })
+  const platform = await dial()
+  platform.send(put(instance, provision).slice(0, -1))
   const greedy = await dial()
   greedy.socket.pause()
   greedy.send(
@@ -91,6 +93,31 @@ test('connections: over the limit, those that do not read their answers make roo
   await until('the answer begins', () => greedy.socket.readableLength > 0)
   assert.equal(await statusOf(dial, '/v2/catalog'), 503)
   await until('there is room', async () => (await statusOf(dial, '/v2/catalog')) === 200, 30_000)
+  platform.send(provision.slice(-1))
+  await until('the request with credentials is answered', () => platform.said.includes('201 Created'))
+})
+
+test('connections: requests that are sent before the answers are handled in turn, and only a few of them', async (t) => {
+  const held = Promise.withResolvers<void>()
+  t.after(() => held.resolve())
+  let handled = 0
+  const prepare = (app: FastifyInstance) => {
+    app.get('/held', async () => {
+      handled += 1
+      if (handled === 1) await held.promise
+      return { handled }
+    })
+  }
+  const { dial } = await guarded(t, { prepare })
+  const line = await dial()
+  line.send(get('/held').repeat(100))
+  await until('the first is handled', () => handled === 1)
+  assert.equal(await statusOf(dial, '/v2/catalog'), 200)
+  assert.equal(handled, 1, 'further ones were handled before the first was answered')
+  held.resolve()
+  const statuses = (await line.answers()).map(({ status }) => status)
+  assert.deepEqual(statuses, [...Array(16).fill(200), 429])
+  assert.equal(handled, 16)
 })
 
 test('connections: the limit of an address holds for this address alone', async (t) => {

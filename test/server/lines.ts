@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { once } from 'node:events'
 import { connect, type Socket } from 'node:net'
 import type { TestContext } from 'node:test'
-import Fastify from 'fastify'
+import Fastify, { type FastifyInstance } from 'fastify'
 import { openServiceBroker } from '../../src/app.ts'
 import type { ConnectionBounds } from '../../src/server/connections.ts'
 import { guardServer } from '../../src/server/guard.ts'
@@ -13,6 +13,8 @@ import { until } from './broker-process.ts'
 interface GuardedOptions extends Partial<ConnectionBounds> {
   readonly headersMs?: number
   readonly requestMs?: number
+  /** Registers more before the server listens. */
+  readonly prepare?: (app: FastifyInstance) => void
 }
 
 /** A broker with the server of the process, except for shorter times. */
@@ -23,7 +25,8 @@ export async function guarded(
     maxPerAddress = max * 2,
     isExempt = () => false,
     headersMs = 10_000,
-    requestMs = 30_000
+    requestMs = 30_000,
+    prepare = () => undefined
   }: GuardedOptions = {}
 ) {
   const http = {
@@ -37,6 +40,7 @@ export async function guarded(
   app.addHook('preClose', async () => closeUnused())
   t.after(() => app.close())
   await app.register(openServiceBroker, { catalog: testCatalog(), auth: credentials })
+  prepare(app)
   await app.listen({ host: '127.0.0.1', port: 0 })
   const address = app.server.address()
   assert.ok(typeof address === 'object' && address !== null)
