@@ -106,7 +106,7 @@ export function surveys(open: Open): void {
   })
 
   test('abandoned: it is unfinished operations whose worker has died, or whose time is up', async (t) => {
-    const store = await opened(t, open, { leaseMs: 150 })
+    const store = await opened(t, open, { leaseMs: 3_000 })
     const ids = async () => (await store.abandoned()).map(({ operation: { operationId } }) => operationId)
     const start = provisionStart()
     const operation = await started(store, { ...start, operation: synchronous(start.operation) })
