@@ -97,13 +97,16 @@ export function synchronous(operation: OperationStart): OperationStart {
   return { ...operation, async: false, claimed: true }
 }
 
+/** How long a state may take to come, in milliseconds: a busy machine is slow, and a state that never comes is rare. */
+const STATE_MS = 60_000
+
 /** Waits until `check` answers something other than `undefined` or `false`. */
 export async function until<T>(what: string, check: () => Promise<T | undefined | false>): Promise<T> {
-  const end = Date.now() + 10_000
+  const end = Date.now() + STATE_MS
   while (Date.now() < end) {
     const value = await check()
     if (value !== undefined && value !== false) return value
     await sleep(10)
   }
-  throw new Error(`waited 10 s in vain until ${what}`)
+  throw new Error(`waited ${STATE_MS / 1_000} s in vain until ${what}`)
 }
