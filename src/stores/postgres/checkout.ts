@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Pool, PoolClient } from 'pg'
 import { BoundedClient, cancelStatement, codeOf, dropIdle } from '../../postgres/index.ts'
-import { asUnavailable, isLost, unreachable } from './trouble.ts'
+import { asUnavailable, isFull, isLost, unreachable } from './trouble.ts'
 
 /**
  * How long the store may take for one call, in milliseconds: waiting for a connection, a transaction and its COMMIT
@@ -24,16 +25,36 @@ export interface Checkout {
   release(): void
 }
 
-/** Runs `work` with a connection of the pool, within the time of one call. */
+/** Pauses of a call that the server has no room for, in milliseconds. */
+const FIRST_PAUSE_MS = 50
+const MAX_PAUSE_MS = 500
+
+/**
+ * Runs `work` with a connection of the pool, within the time of one call. Runs it again while the server has no room for it:
+ * a tenant can fill the lock table or the connections of a server for a moment, and nothing of the work is kept then.
+ */
 export async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>): Promise<T> {
   const until = performance.now() + CALL_MS
-  const checkout = await connect(pool)
+  for (let pause = FIRST_PAUSE_MS; ; pause = Math.min(2 * pause, MAX_PAUSE_MS)) {
+    try {
+      return await runOnce(pool, work, until)
+    } catch (error) {
+      if (!isFull(error) || performance.now() + pause >= until) throw error
+      // Jitter, so that the calls that failed together do not come back together.
+      await sleep(pause * (0.5 + Math.random() / 2))
+    }
+  }
+}
+
+async function runOnce<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>, until: number): Promise<T> {
+  const checkout = await connect(pool, until - performance.now())
   try {
     return await within(until - performance.now(), work(checkout), (late) => checkout.giveUp(late))
   } catch (error) {
     if (checkout.broken !== undefined) throw unreachable(error)
-    // The server may have said goodbye in the answer to a statement, before the connection closes.
-    if (isLost(error)) checkout.broken = toError(error)
+    // The server may have said goodbye in the answer to a statement, before the connection closes. A full server accepts no
+    // other connection, so this one is kept.
+    if (isLost(error) && !isFull(error)) checkout.broken = toError(error)
     // The primary has become a standby, so the other connections cannot write either.
     if (codeOf(error) === '25006') dropIdle(pool, toError(error))
     throw asUnavailable(error)
@@ -68,7 +89,7 @@ export function queueMs(pool: Pool): number {
  * A connection of the pool, which waits for ever unless it was told otherwise, and it is not ours to tell.
  * @throws {Unavailable}
  */
-export function connect(pool: Pool): Promise<Checkout> {
+export function connect(pool: Pool, ms = CALL_MS): Promise<Checkout> {
   const waiting = waitsFor(pool)
   const entry = { began: performance.now() }
   waiting.since.add(entry)
@@ -77,8 +98,8 @@ export function connect(pool: Pool): Promise<Checkout> {
     const timer = setTimeout(() => {
       late = true
       waiting.since.delete(entry)
-      reject(unreachable(new Error(`timeout expired: no connection within ${CALL_MS} ms`)))
-    }, CALL_MS)
+      reject(unreachable(new Error(`timeout expired: no connection within ${ms.toFixed(0)} ms`)))
+    }, ms)
     pool.connect((error, client, release) => {
       clearTimeout(timer)
       waiting.since.delete(entry)

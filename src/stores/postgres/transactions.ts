@@ -72,9 +72,9 @@ export async function readOnly<Row extends QueryResultRow>(
 }
 
 /**
- * Commits what `work` wrote, or nothing of it when it throws.
+ * Commits what `work` wrote, or nothing of it when it throws. While the server has no room, rolls back and runs `work` again.
  * @throws {Unavailable} when the database could not be used; when it went away at the COMMIT, the work may have been
- * committed, and nothing here tries it again
+ * committed, and nothing here repeats it
  * @param options `lockMs`: how long a statement may wait for a lock
  */
 export async function inTransaction<T>(
@@ -86,6 +86,7 @@ export async function inTransaction<T>(
   return inCallSpan('store transaction', SPAN_ATTRIBUTES, () =>
     withClient(pool, (checkout) =>
       transact(checkout, beginWriting(checkout, lockMs), async () => {
+        committing = false
         const result = await work(sqlOf(checkout))
         committing = true
         return result

@@ -25,6 +25,8 @@ const LOST_MESSAGES =
  * SQLSTATEs of a server that is away, starting, stopping, full, in recovery or read-only after a failover, and of idle timeouts.
  */
 const LOST_STATES = /^(08...|53...|57P..|58...|25P03|25P04|25006|55000)$/
+/** Out of shared memory, which means a full lock table, and too many connections. */
+const FULL_STATES = new Set(['53200', '53300'])
 const BUSY_STATES = new Set(['40001', '40P01', '55P03', '57014'])
 
 /** The SQLSTATE of an error of the server. */
@@ -53,6 +55,12 @@ export function asUnavailable(error: unknown): unknown {
 export function isOfOne(error: unknown): boolean {
   const state = sqlState(error instanceof Unavailable ? error.cause : error)
   return state !== undefined && (/^2[23]/.test(state) || BUSY_STATES.has(state))
+}
+
+/** Whether the server had no room for the work, so that it was rolled back and can be repeated in a moment. */
+export function isFull(error: unknown): boolean {
+  const state = sqlState(error instanceof Unavailable ? error.cause : error)
+  return state !== undefined && FULL_STATES.has(state)
 }
 
 export function unreachable(cause: unknown): Unavailable {
