@@ -14,7 +14,7 @@ const PAUSE_MS = 1_000
 const SHARED_MS = 10_000
 /** A session that was ended may take a moment to go. Within this time it is ended again without another entry. */
 const GOING_MS = 5_000
-/** How long the transaction of the {@link Anchor} stays open, if the lock table has room for its next one. */
+/** How old the transaction of the {@link Anchor} becomes, if the lock table has room for the next one. */
 const ANCHOR_MS = 60_000
 const ROOM_SHARE = 0.5
 
@@ -105,7 +105,7 @@ export class ServerGuard {
     await this.#suspensions.write(now)
     this.#suspensions.tidy(now, this.#stopping.signal)
     for (const [key, at] of this.#ended) if (now - at >= GOING_MS) this.#ended.delete(key)
-    await this.#renewAnchor(sight, now)
+    await this.#renewAnchor(sight, { now, calm: verdicts.length === 0 })
   }
 
   /** One verdict for each holder, by the first rule that it broke. */
@@ -183,12 +183,19 @@ export class ServerGuard {
     )
   }
 
-  /** Makes way for sessions that wait for the anchor, and keeps its transaction young. Never while the table fills up. */
-  async #renewAnchor({ locks, capacity, waitedFor }: Sight, now: number): Promise<void> {
+  /**
+   * Keeps the anchor's transaction young, and makes way for an operator who waits for it. In a round that has ended sessions,
+   * the operator waits on, because a tenant could get in between. Never while the lock table fills up.
+   */
+  async #renewAnchor(
+    { locks, capacity, waitedFor }: Sight,
+    { now, calm }: { now: number; calm: boolean }
+  ): Promise<void> {
     if (locks > ROOM_SHARE * capacity) return
-    if (!waitedFor && now - this.#anchoredAt < ANCHOR_MS) return
-    await this.#anchor.renew()
-    this.#anchoredAt = now
+    if (waitedFor && calm) {
+      await this.#anchor.giveWay()
+      this.#anchoredAt = now
+    } else if (now - this.#anchoredAt >= ANCHOR_MS && (await this.#anchor.renew())) this.#anchoredAt = now
   }
 
   #work() {
