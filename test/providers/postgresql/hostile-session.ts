@@ -131,6 +131,7 @@ export class HostileSession {
   /** Never resolves: the statement does not end before its session does. */
   #stick(client: Client, step: Exclude<Step, string>): Promise<never> {
     const { promise, reject } = Promise.withResolvers<never>()
+    promise.catch(() => undefined)
     client.query(new Stuck(step, reject))
     this.completed += 1
     return promise
@@ -164,7 +165,7 @@ class Stuck implements Submittable {
     const { how, sql } = this.#step
     if (how === 'unsynced') {
       connection.parse({ name: '', text: sql, types: [] }, true)
-      connection.bind(null, true)
+      connection.bind({}, true)
       connection.execute(null, true)
       connection.flush()
       return
