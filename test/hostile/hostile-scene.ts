@@ -11,7 +11,8 @@ import { endReplicas, removeServer, STATE_DATABASE } from '../chaos/scene.ts'
 import type { Admin } from './options.ts'
 
 export const SERVICE = 'hostile-databases'
-export const PLAN = 'hostile-plan'
+/** What honest tenants begin with, what they update to, and what the attacks on the storage quota use. */
+export const PLANS = { small: 'hostile-plan', large: 'hostile-plan-large', quota: 'hostile-plan-quota' } as const
 
 /** Two platforms, replicas of a broker, and one server for the tenants' databases and for the broker's own state. */
 export interface HostileScene {
@@ -24,6 +25,10 @@ export interface HostileScene {
   close(options: { keep: boolean }): Promise<void>
 }
 
+function plan(name: keyof typeof PLANS, options: Record<string, unknown>) {
+  return { id: PLANS[name], name, description: name, 'x-broker': { options } }
+}
+
 const catalog = {
   services: [
     {
@@ -32,8 +37,13 @@ const catalog = {
       description: 'Databases of one server',
       bindable: true,
       bindings_retrievable: true,
+      plan_updateable: true,
       'x-broker': { provider: 'postgresql' },
-      plans: [{ id: PLAN, name: 'small', description: 'small', 'x-broker': { options: { connection_limit: 10 } } }]
+      plans: [
+        plan('small', { connection_limit: 10 }),
+        plan('large', { connection_limit: 15 }),
+        plan('quota', { connection_limit: 10, storage_quota: '12MB' })
+      ]
     }
   ]
 }
@@ -46,7 +56,9 @@ export async function openHostileScene({
   replicas: number
 }): Promise<HostileScene> {
   const folder = await mkdtemp(join(tmpdir(), 'osb-hostile-'))
-  const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgresql'), settings: { fsync: 'off' } })
+  // Prepared transactions are off by default. They belong to the attacks on servers that allow them.
+  const settings = { fsync: 'off', max_prepared_transactions: '8' }
+  const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgresql'), settings })
   const root = new Client({ connectionString: postgres.adminUrl })
   root.on('error', () => undefined)
   await root.connect()
