@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { httpTransport, OsbClient } from '../../src/client/index.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
@@ -13,6 +14,9 @@ import type { Admin } from './options.ts'
 export const SERVICE = 'hostile-databases'
 /** What honest tenants begin with, what they update to, and what the attacks on the storage quota use. */
 export const PLANS = { small: 'hostile-plan', large: 'hostile-plan-large', quota: 'hostile-plan-quota' } as const
+
+const READY_MS = 60_000
+const LOOK_MS = 100
 
 /** Two platforms, replicas of a broker, and one server for the tenants' databases and for the broker's own state. */
 export interface HostileScene {
@@ -84,6 +88,7 @@ export async function openHostileScene({
     replicas.push(new Replica(`replica-${index + 1}`, await freePort(), { environment, folder }))
   }
   await Promise.all(replicas.map((replica) => replica.start()))
+  await Promise.all(replicas.map(ready))
   return {
     replicas,
     folder,
@@ -95,6 +100,15 @@ export async function openHostileScene({
       await removeServer(postgres, folder, keep)
       if (!keep) await rm(folder, { recursive: true, force: true })
     }
+  }
+}
+
+/** It listens before it can serve. */
+async function ready({ name, url }: Replica): Promise<void> {
+  for (const end = Date.now() + READY_MS; ; await sleep(LOOK_MS)) {
+    const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(READY_MS) }).catch(() => undefined)
+    if (answer?.ok === true) return
+    if (Date.now() > end) throw new Error(`${name} is not ready after ${READY_MS} ms`)
   }
 }
 
