@@ -26,6 +26,11 @@ test('hostile: a run with an attack that never took effect, or never started, fa
   const journal = await goodRun()
   journal.attackStarts('queue')
   journal.attackEnds('queue', { 'login 28P01': 5 })
+  assert.deepEqual(
+    ['flood', 'queue', 'late'].map((name) => journal.misses(name, 1)),
+    [false, false, true]
+  )
+  assert.equal(journal.misses('queue', 2), true)
   assert.deepEqual(journal.verdict(['flood', 'queue', 'late']), [
     'The attack never took effect, after 1 starts: queue',
     'The attack never took effect, after 0 starts: late'

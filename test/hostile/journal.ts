@@ -89,6 +89,12 @@ export class Journal {
     for (const [end, times] of Object.entries(outcome)) count(ends, end, times)
   }
 
+  /** Whether the attack has not taken effect, and was tried fewer times than this. */
+  misses(name: string, tries: number): boolean {
+    const { started = 0, begun = 0 } = this.attacks.get(name) ?? {}
+    return begun === 0 && started < tries
+  }
+
   /** Why the run fails; empty when it passes. A run in which nothing happened shows nothing. */
   verdict(planned: readonly string[] = []): string[] {
     const problems = [...this.failures]

@@ -21,6 +21,8 @@ import { repairNowAndThen } from './repairs.ts'
 
 /** About what an attack takes with its instance. A run that is too short for all attacks does the first of the list. */
 const ATTACK_MS = 10_000
+/** How often an attack may be stopped while it is prepared, such as when its victim has gone. */
+const TRIES = 3
 /** A replica that reads what a tenant controls must not grow with it. */
 const REPLICA_MB = 450
 
@@ -52,8 +54,11 @@ async function run(admin: Admin, ms: number): Promise<string[]> {
     const planned = all.slice(0, Math.max(1, Math.floor((options.attackers * ms) / ATTACK_MS)))
     console.log(`${planned.length} of ${all.length} attacks`)
     let turn = 0
-    // The list begins anew at its end, as long as there is time.
-    const next = () => (turn < planned.length || goOn() ? planned[turn++ % planned.length] : undefined)
+    // The list begins anew at its end, as long as there is time, after those that were stopped before they took effect.
+    const next = () => {
+      const missing = turn < planned.length ? undefined : planned.find((name) => journal.misses(name, TRIES))
+      return missing ?? (turn < planned.length || goOn() ? planned[turn++ % planned.length] : undefined)
+    }
     const watch = setInterval(() => void measure(scene.replicas, memory), 1_000)
     const attackers = Array.from({ length: options.attackers }, (_, lane) =>
       attackOnAndOn({ scene, journal, random: random.fork(`lane ${lane}`), next })
