@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from 'pg'
 import { BoundedClient, cancelStatement, codeOf, dropIdle } from '../../postgres/index.ts'
+import { isLockTableFull, repeated } from './full-lock-table.ts'
 import { asUnavailable, isLost, unreachable } from './trouble.ts'
 
 /**
@@ -27,13 +28,13 @@ export interface Checkout {
 /** Runs `work` with a connection of the pool, within the time of one call. */
 export async function withClient<T>(pool: Pool, work: (checkout: Checkout) => Promise<T>): Promise<T> {
   const until = performance.now() + CALL_MS
-  const checkout = await connect(pool)
+  const checkout = await repeated(() => connect(pool))
   try {
     return await within(until - performance.now(), work(checkout), (late) => checkout.giveUp(late))
   } catch (error) {
     if (checkout.broken !== undefined) throw unreachable(error)
     // The server may have said goodbye in the answer to a statement, before the connection closes.
-    if (isLost(error)) checkout.broken = toError(error)
+    if (isLost(error) && !isLockTableFull(error)) checkout.broken = toError(error)
     // The primary has become a standby, so the other connections cannot write either.
     if (codeOf(error) === '25006') dropIdle(pool, toError(error))
     throw asUnavailable(error)

@@ -3,6 +3,7 @@ import { OutcomeUnknown, Unavailable } from '../../core/provider.ts'
 import { localSettings, type SessionBounds } from '../../postgres/index.ts'
 import { inCallSpan } from '../../telemetry/index.ts'
 import { type Checkout, connect, toError, withClient } from './checkout.ts'
+import { repeated } from './full-lock-table.ts'
 import { sqlTypes } from './sql-types.ts'
 import { asUnavailable, sqlState } from './trouble.ts'
 
@@ -38,14 +39,16 @@ export async function read<Row extends QueryResultRow>(
   values: readonly unknown[] = []
 ): Promise<Row[]> {
   return inCallSpan('store read', SPAN_ATTRIBUTES, () =>
-    withClient(pool, async (checkout) => {
-      await confirmEarlierCommits(pool, checkout)
-      // A transaction takes two more round trips.
-      if (checkout.bounded) return sqlOf(checkout).query<Row>(text, values)
-      return transact(checkout, `${BEGIN}; ${localSettings(stateBounds)}`, () =>
-        sqlOf(checkout).query<Row>(text, values)
-      )
-    })
+    withClient(pool, (checkout) =>
+      repeated(async () => {
+        await confirmEarlierCommits(pool, checkout)
+        // A transaction takes two more round trips.
+        if (checkout.bounded) return sqlOf(checkout).query<Row>(text, values)
+        return transact(checkout, `${BEGIN}; ${localSettings(stateBounds)}`, () =>
+          sqlOf(checkout).query<Row>(text, values)
+        )
+      })
+    )
   )
 }
 
@@ -75,6 +78,7 @@ export async function readOnly<Row extends QueryResultRow>(
  * Commits what `work` wrote, or nothing of it when it throws.
  * @throws {Unavailable} when the database could not be used; when it went away at the COMMIT, the work may have been
  * committed, and nothing here tries it again
+ * @param work repeated from the start while the lock table of the server is full, because nothing of it was committed
  * @param options `lockMs`: how long a statement may wait for a lock
  */
 export async function inTransaction<T>(
@@ -84,13 +88,15 @@ export async function inTransaction<T>(
 ): Promise<T> {
   let committing = false
   return inCallSpan('store transaction', SPAN_ATTRIBUTES, () =>
-    withClient(pool, (checkout) =>
-      transact(checkout, beginWriting(checkout, lockMs), async () => {
-        const result = await work(sqlOf(checkout))
-        committing = true
-        return result
-      })
-    )
+    withClient(pool, (checkout) => {
+      const attempt = () =>
+        transact(checkout, beginWriting(checkout, lockMs), async () => {
+          const result = await work(sqlOf(checkout))
+          committing = true
+          return result
+        })
+      return repeated(attempt, () => !committing)
+    })
   ).catch((error: unknown) => {
     throw committing && error instanceof Unavailable ? new OutcomeUnknown(error.message, { cause: error.cause }) : error
   })

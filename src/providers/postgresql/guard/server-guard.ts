@@ -10,6 +10,8 @@ import { Suspensions } from './suspensions.ts'
 
 /** Pause between two rounds, in milliseconds. */
 const PAUSE_MS = 1_000
+/** The same after a round that had to empty the lock table: the sessions come back at once, and fill it within a second. */
+const FLOOD_PAUSE_MS = 100
 /** How long a transaction may keep locks that operations on other instances may need. */
 const SHARED_MS = 10_000
 /** A session that was ended may take a moment to go. Within this time it is ended again without another entry. */
@@ -41,6 +43,7 @@ export class ServerGuard {
   #failing = false
   #forbidden = false
   #anchoredAt = 0
+  #pauseMs = PAUSE_MS
 
   constructor(server: AdminServer, journal: Journal, log: TaskLog) {
     this.#server = server
@@ -61,7 +64,7 @@ export class ServerGuard {
     if (this.#stopping.signal.aborted) return
     this.#timer = setTimeout(() => {
       this.#running = this.#run().finally(() => this.#schedule())
-    }, PAUSE_MS).unref()
+    }, this.#pauseMs).unref()
   }
 
   async stop(): Promise<void> {
@@ -90,6 +93,7 @@ export class ServerGuard {
   async #round(now: number): Promise<void> {
     const sight = await look(this.#anchor.query)
     const verdicts = this.#judge(sight, now)
+    this.#pauseMs = verdicts.some(({ rule }) => rule === 'locks') ? FLOOD_PAUSE_MS : PAUSE_MS
     const struck = new Map<string, Verdict>()
     for (const verdict of verdicts) {
       if (!(await this.#end(verdict, now))) continue
