@@ -1,123 +1,112 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client, Pool } from 'pg'
-import { type OsbClient, OsbError, waitForOperation } from '../../src/client/index.ts'
+import type { OsbClient } from '../../src/client/index.ts'
 import { codeOf } from '../providers/postgresql/hostile-session.ts'
-import { PLAN, SERVICE } from './hostile-scene.ts'
 import type { Journal } from './journal.ts'
-
-/** Every honest request, login and query ends within this time. */
-export const BOUND_MS = 30_000
+import { BOUND_MS, Requests } from './requests.ts'
 
 /** The lock table or the connections are full for a moment: a pool tries again. */
 const PASSING = new Set(['53200', '53300'])
 const RETRY_MS = 250
 const PAUSE_MS = 100
 
-const ids = { service_id: SERVICE, plan_id: PLAN }
-
-/** Requests of a platform, each up to the end of its operation. */
-export class Requests {
-  readonly #client: OsbClient
-
-  constructor(client: OsbClient) {
-    this.#client = client
-  }
-
-  async provision(instanceId: string): Promise<void> {
-    const body = { ...ids, organization_guid: 'organization', space_guid: 'space' }
-    await this.#settled({ instanceId }, await this.#client.provision(instanceId, body))
-  }
-
-  /** Answers the URI. */
-  async bind(instanceId: string, bindingId: string, parameters: { role?: 'reader' } = {}): Promise<string> {
-    const resource = { instanceId, bindingId }
-    const answer = await this.#client.bind(resource, { ...ids, parameters })
-    await this.#settled(resource, answer)
-    const { credentials } = answer.status === 202 ? await this.#client.fetchBinding(resource) : answer.body
-    return String(credentials?.uri)
-  }
-
-  async unbind(instanceId: string, bindingId: string): Promise<void> {
-    await this.#removed({ instanceId, bindingId }, () => this.#client.unbind({ instanceId, bindingId }, ids))
-  }
-
-  async deprovision(instanceId: string): Promise<void> {
-    await this.#removed({ instanceId }, () => this.#client.deprovision(instanceId, ids))
-  }
-
-  async #removed(resource: Resource, send: () => Promise<Sent>): Promise<void> {
-    try {
-      await this.#settled(resource, await send(), true)
-    } catch (error) {
-      if (!(error instanceof OsbError && error.status === 410)) throw error
-    }
-  }
-
-  async #settled(resource: Resource, { status, operation }: Sent, removes = false): Promise<void> {
-    if (status === 202) await waitForOperation(this.#client, resource, { operation, removes, timeoutMs: BOUND_MS })
-  }
-}
-
-interface Resource {
-  readonly instanceId: string
-  readonly bindingId?: string
-}
-
-interface Sent {
-  readonly status: number
-  readonly operation?: string
-}
-
-/** Goes through lives of instances until it is told to stop. */
+/** Goes through lives of instances until it is told to stop: with an update, and a rotation of the bindings. */
 export async function liveHonestly(client: OsbClient, journal: Journal, goOn: () => boolean): Promise<void> {
   const requests = new Requests(client)
-  while (goOn()) {
+  const honestly: Honestly = (kind, work) => journal.honestly(kind, BOUND_MS, work)
+  for (let plan: 'small' | 'large' = 'small'; goOn(); plan = plan === 'small' ? 'large' : 'small') {
     const instanceId = randomUUID()
-    const honestly = <T>(kind: string, work: () => Promise<T>) => journal.honestly(kind, BOUND_MS, work)
-    await honestly('provision', () => requests.provision(instanceId))
-    for (let binding = 0; binding < 2 && goOn(); binding += 1) {
-      const bindingId = randomUUID()
-      const uri = await honestly('bind', () => requests.bind(instanceId, bindingId))
-      if (uri !== undefined) await useDatabase(uri, journal, honestly)
-      await honestly('unbind', () => requests.unbind(instanceId, bindingId))
-      if (uri !== undefined) await refused(uri, journal)
-    }
+    const tenant = { requests, journal, honestly, instanceId }
+    await honestly('provision', () => requests.provision(instanceId, plan))
+    const old = await Binding.of(tenant)
+    await old.use()
+    await honestly('update', () => requests.update(instanceId, plan === 'small' ? 'large' : 'small'))
+    const successor = await Binding.of(tenant)
+    await Promise.all([old.use(), successor.use()])
+    await old.end()
+    await successor.use()
+    await successor.end()
     await honestly('deprovision', () => requests.deprovision(instanceId))
   }
 }
 
-/** Keeps one instance for the whole run, with a pool, and queries it all the time. */
+/** Keeps one instance for the whole run, with a pool that queries it all the time. */
 export async function standHonestly(client: OsbClient, journal: Journal, goOn: () => boolean): Promise<void> {
   const requests = new Requests(client)
-  const [instanceId, bindingId] = [randomUUID(), randomUUID()]
-  const honestly = <T>(kind: string, work: () => Promise<T>) => journal.honestly(kind, BOUND_MS, work)
+  const instanceId = randomUUID()
+  const honestly: Honestly = (kind, work) => journal.honestly(kind, BOUND_MS, work)
   await honestly('provision', () => requests.provision(instanceId))
-  const uri = await honestly('bind', () => requests.bind(instanceId, bindingId))
-  while (uri !== undefined && goOn()) {
-    await useDatabase(uri, journal, honestly)
+  const binding = await Binding.of({ requests, journal, honestly, instanceId })
+  while (goOn()) {
+    await binding.use()
     await sleep(PAUSE_MS)
   }
-  await honestly('unbind', () => requests.unbind(instanceId, bindingId))
+  await binding.end()
   await honestly('deprovision', () => requests.deprovision(instanceId))
 }
 
 type Honestly = <T>(kind: string, work: () => Promise<T>) => Promise<T | undefined>
 
-/** As an application: a pool that stays for some queries, and a connection of its own. */
-async function useDatabase(uri: string, journal: Journal, honestly: Honestly): Promise<void> {
-  const pool = new Pool({ connectionString: uri, max: 2, connectionTimeoutMillis: BOUND_MS })
-  pool.on('error', () => undefined)
-  try {
-    await honestly('query of a pool', () =>
-      passing(journal, () => pool.query('CREATE TABLE IF NOT EXISTS orders (id serial, at timestamptz DEFAULT now())'))
+interface Tenant {
+  readonly requests: Requests
+  readonly journal: Journal
+  readonly honestly: Honestly
+  readonly instanceId: string
+}
+
+/** A binding and the pool of its application, which stays open until the unbind. */
+class Binding {
+  readonly #tenant: Tenant
+  readonly #bindingId: string
+  /** Undefined when the bind failed. */
+  readonly #uri: string | undefined
+  readonly #pool: Pool
+
+  private constructor(tenant: Tenant, bindingId: string, uri: string | undefined) {
+    this.#tenant = tenant
+    this.#bindingId = bindingId
+    this.#uri = uri
+    this.#pool = new Pool({ connectionString: uri, max: 2, connectionTimeoutMillis: BOUND_MS })
+    this.#pool.on('error', (error) => tenant.journal.retry(`an idle connection ended: ${codeOf(error)}`))
+  }
+
+  static async of(tenant: Tenant): Promise<Binding> {
+    const bindingId = randomUUID()
+    return new Binding(
+      tenant,
+      bindingId,
+      await tenant.honestly('bind', () => tenant.requests.bind(tenant.instanceId, bindingId))
     )
-    for (let query = 0; query < 5; query += 1) {
-      await honestly('query of a pool', () => passing(journal, () => pool.query('INSERT INTO orders DEFAULT VALUES')))
-    }
-    await honestly('login and query', () => passing(journal, () => logIn(uri, 'SELECT count(*) FROM orders')))
-  } finally {
-    await pool.end()
+  }
+
+  /** Queries of the pool, and a connection of its own. */
+  async use(): Promise<void> {
+    const uri = this.#uri
+    if (uri === undefined) return
+    const query = (sql: string) => this.#passing('query of a pool', () => this.#pool.query(sql))
+    await query(`DO $$ BEGIN CREATE TABLE IF NOT EXISTS orders (id serial, at timestamptz DEFAULT now());
+      EXCEPTION WHEN unique_violation OR duplicate_table THEN NULL; END $$`)
+    for (let count = 0; count < 5; count += 1) await query('INSERT INTO orders DEFAULT VALUES')
+    await this.#passing('login and query', () => logIn(uri, 'SELECT count(*) FROM orders'))
+  }
+
+  /** Unbinds. The login works no more. */
+  async end(): Promise<void> {
+    const { requests, honestly, journal, instanceId } = this.#tenant
+    await this.#pool.end()
+    await honestly('unbind', () => requests.unbind(instanceId, this.#bindingId))
+    if (this.#uri === undefined) return
+    const works = await logIn(this.#uri, 'SELECT 1').then(
+      () => true,
+      () => false
+    )
+    if (works) journal.fail('a login works after its unbind')
+  }
+
+  async #passing(kind: string, work: () => Promise<unknown>): Promise<void> {
+    const { honestly, journal } = this.#tenant
+    await honestly(kind, () => passing(journal, work))
   }
 }
 
@@ -142,13 +131,4 @@ async function passing<T>(journal: Journal, work: () => Promise<T>): Promise<T> 
       journal.retry(code)
     }
   }
-}
-
-/** A login that was unbound works no more. */
-async function refused(uri: string, journal: Journal): Promise<void> {
-  const works = await logIn(uri, 'SELECT 1').then(
-    () => true,
-    () => false
-  )
-  if (works) journal.fail('a login works after its unbind')
 }

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { httpTransport, OsbClient } from '../../src/client/index.ts'
 import { type EmbeddedPostgres, startEmbeddedPostgres } from '../../src/embedded-postgres/index.ts'
@@ -11,7 +12,11 @@ import { endReplicas, removeServer, STATE_DATABASE } from '../chaos/scene.ts'
 import type { Admin } from './options.ts'
 
 export const SERVICE = 'hostile-databases'
-export const PLAN = 'hostile-plan'
+/** What honest tenants begin with, what they update to, and what the attacks on the storage quota use. */
+export const PLANS = { small: 'hostile-plan', large: 'hostile-plan-large', quota: 'hostile-plan-quota' } as const
+
+const READY_MS = 60_000
+const LOOK_MS = 100
 
 /** Two platforms, replicas of a broker, and one server for the tenants' databases and for the broker's own state. */
 export interface HostileScene {
@@ -24,6 +29,10 @@ export interface HostileScene {
   close(options: { keep: boolean }): Promise<void>
 }
 
+function plan(name: keyof typeof PLANS, options: Record<string, unknown>) {
+  return { id: PLANS[name], name, description: name, 'x-broker': { options } }
+}
+
 const catalog = {
   services: [
     {
@@ -32,8 +41,13 @@ const catalog = {
       description: 'Databases of one server',
       bindable: true,
       bindings_retrievable: true,
+      plan_updateable: true,
       'x-broker': { provider: 'postgresql' },
-      plans: [{ id: PLAN, name: 'small', description: 'small', 'x-broker': { options: { connection_limit: 10 } } }]
+      plans: [
+        plan('small', { connection_limit: 10 }),
+        plan('large', { connection_limit: 15 }),
+        plan('quota', { connection_limit: 10, storage_quota: '12MB' })
+      ]
     }
   ]
 }
@@ -46,7 +60,9 @@ export async function openHostileScene({
   replicas: number
 }): Promise<HostileScene> {
   const folder = await mkdtemp(join(tmpdir(), 'osb-hostile-'))
-  const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgresql'), settings: { fsync: 'off' } })
+  // Prepared transactions are off by default. They belong to the attacks on servers that allow them.
+  const settings = { fsync: 'off', max_prepared_transactions: '8' }
+  const postgres = await startEmbeddedPostgres({ dataDir: join(folder, 'postgresql'), settings })
   const root = new Client({ connectionString: postgres.adminUrl })
   root.on('error', () => undefined)
   await root.connect()
@@ -72,6 +88,7 @@ export async function openHostileScene({
     replicas.push(new Replica(`replica-${index + 1}`, await freePort(), { environment, folder }))
   }
   await Promise.all(replicas.map((replica) => replica.start()))
+  await Promise.all(replicas.map(ready))
   return {
     replicas,
     folder,
@@ -83,6 +100,15 @@ export async function openHostileScene({
       await removeServer(postgres, folder, keep)
       if (!keep) await rm(folder, { recursive: true, force: true })
     }
+  }
+}
+
+/** It listens before it can serve. */
+async function ready({ name, url }: Replica): Promise<void> {
+  for (const end = Date.now() + READY_MS; ; await sleep(LOOK_MS)) {
+    const answer = await fetch(`${url}/readyz`, { signal: AbortSignal.timeout(READY_MS) }).catch(() => undefined)
+    if (answer?.ok === true) return
+    if (Date.now() > end) throw new Error(`${name} is not ready after ${READY_MS} ms`)
   }
 }
 

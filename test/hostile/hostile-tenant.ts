@@ -1,6 +1,5 @@
 import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { OsbClient } from '../../src/client/index.ts'
 import type { Random } from '../chaos/random.ts'
 import { STATE_DATABASE } from '../chaos/scene.ts'
 import { Attacker } from '../providers/postgresql/attacker.ts'
@@ -9,71 +8,76 @@ import {
   type AvailabilityTargets,
   availabilityAttacks
 } from '../providers/postgresql/availability.ts'
-import { BOUND_MS, Requests } from './honest-tenant.ts'
+import { HostileBindings } from './hostile-bindings.ts'
 import type { HostileScene } from './hostile-scene.ts'
 import type { Journal } from './journal.ts'
+import { BOUND_MS, Requests } from './requests.ts'
 
 /** How long an attack goes on after it has begun, and how long it may take to begin. */
-const ON_MS = 3_000
+const ON_MS = 5_000
 const BEGIN_MS = 10_000
+const LOOK_MS = 100
 
 export interface Attacking {
   readonly scene: HostileScene
   readonly journal: Journal
   readonly random: Random
-  /** The names of the attacks to do, in their order; the list begins anew at its end. */
-  readonly names: readonly string[]
-  readonly goOn: () => boolean
+  /** The name of the attack to do next; undefined at the end of the run. */
+  readonly next: () => string | undefined
 }
 
 /** Attacks one after another, each from a new instance, which is removed while the attack is still on. */
-export async function attackOnAndOn({ scene, journal, random, names, goOn }: Attacking): Promise<void> {
-  const client = scene.client('hostile')
-  for (let turn = 0; goOn(); turn += 1) {
-    const name = names[turn % names.length]
-    if (name === undefined) return
-    await attackOnce(client, { scene, journal, random, name, goOn })
+export async function attackOnAndOn({ scene, journal, random, next }: Attacking): Promise<void> {
+  const requests = new Requests(scene.client('hostile'))
+  for (let name = next(); name !== undefined; name = next()) {
+    const instanceId = randomUUID()
+    await attackOnce({ requests, scene, journal, random, name, instanceId })
+    // What an attack kept from being removed is removed after it.
+    const failed = (error: unknown) => journal.fail(`deprovision after ${name}: ${error}`)
+    await requests.deprovision(instanceId).catch(failed)
   }
 }
 
-async function attackOnce(
-  client: OsbClient,
-  { scene, journal, random, name, goOn }: Omit<Attacking, 'names'> & { readonly name: string }
-): Promise<void> {
-  const requests = new Requests(client)
-  const [instanceId, owner, reader] = [randomUUID(), randomUUID(), randomUUID()]
+interface Attack extends Omit<Attacking, 'next'> {
+  readonly requests: Requests
+  readonly name: string
+  readonly instanceId: string
+}
+
+async function attackOnce({ requests, scene, journal, random, name, instanceId }: Attack): Promise<void> {
   const asked = <T>(kind: string, work: () => Promise<T>) => journal.honestly(`${kind} of the attacker`, BOUND_MS, work)
   await asked('provision', () => requests.provision(instanceId))
-  const uri = await asked('bind', () => requests.bind(instanceId, owner))
-  const readerUri = await asked('bind', () => requests.bind(instanceId, reader, { role: 'reader' }))
-  if (uri !== undefined && readerUri !== undefined) {
-    const targets = await chooseTargets(scene, random, uri)
-    const attacker = new Attacker(named(targets, name), { owner: uri, reader: readerUri })
-    journal.attackBegins(name)
-    try {
-      await attacker.start()
-      await begun(attacker, scene, goOn)
-      await sleep(ON_MS)
-      await asked('unbind', () => requests.unbind(instanceId, owner))
-      await asked('deprovision', () => requests.deprovision(instanceId))
-    } catch (error) {
-      // An attacker that is stopped before it has prepared its attack is what the guard is for.
-      journal.attackRefused(name, error)
-    } finally {
-      await attacker.stop()
-      journal.attackEnds(name, attacker.outcome)
-    }
+  const bindings = await HostileBindings.of({ requests, instanceId, asked })
+  if (bindings === undefined) return
+  const attacker = new Attacker(named(await chooseTargets(scene, random, bindings.owner), name), bindings)
+  journal.attackStarts(name)
+  try {
+    await attacker.start()
+    if (await until(BEGIN_MS, () => attacker.isOn(scene.sql).catch(() => false))) journal.attackBegins(name)
+    // The guard suspends the logins of an attack that goes on; the tenant goes on with new ones.
+    await until(ON_MS, async () => {
+      for (const binding of ['owner', 'reader'] as const) {
+        if (!attacker.isShutOut(binding)) continue
+        journal.renewed(name)
+        await bindings.renew(binding)
+      }
+      return false
+    })
+    await asked('unbind', () => bindings.unbind('owner'))
+    await asked('deprovision', () => requests.deprovision(instanceId))
+  } catch (error) {
+    // An attacker that is stopped before it has prepared its attack is what the guard is for.
+    journal.attackRefused(name, error)
+  } finally {
+    await attacker.stop()
+    journal.attackEnds(name, attacker.outcome)
   }
-  // What an attack kept from being removed is removed after it.
-  await requests.deprovision(instanceId).catch((error: unknown) => journal.fail(`deprovision after ${name}: ${error}`))
 }
 
-async function begun(attacker: Attacker, scene: HostileScene, goOn: () => boolean): Promise<void> {
-  const end = Date.now() + BEGIN_MS
-  while (goOn() && Date.now() < end) {
-    if (await attacker.isOn(scene.sql).catch(() => false)) return
-    await sleep(100)
-  }
+/** Whether the condition was met in time. */
+async function until(ms: number, condition: () => Promise<boolean>): Promise<boolean> {
+  for (const end = Date.now() + ms; Date.now() < end; await sleep(LOOK_MS)) if (await condition()) return true
+  return false
 }
 
 function named(targets: AvailabilityTargets, name: string): AvailabilityAttack {

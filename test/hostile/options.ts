@@ -22,7 +22,7 @@ export function readOptions(args: readonly string[]): HostileOptions {
     options: {
       minutes: { type: 'string', default: '10' },
       admin: { type: 'string', default: 'both' },
-      attackers: { type: 'string', default: '2' },
+      attackers: { type: 'string', default: '3' },
       honest: { type: 'string', default: '3' },
       replicas: { type: 'string', default: '2' },
       seed: { type: 'string', default: String(Date.now() % 1_000_000) },

@@ -7,16 +7,22 @@ import { attackNames } from './attack-names.ts'
 import { liveHonestly, standHonestly } from './honest-tenant.ts'
 import { type HostileScene, openHostileScene } from './hostile-scene.ts'
 import { attackOnAndOn } from './hostile-tenant.ts'
-import { Journal } from './journal.ts'
+import { type AttackRecord, Journal } from './journal.ts'
 import { type Admin, readOptions } from './options.ts'
+import { exceedQuotas } from './quota-tenant.ts'
+import { repairNowAndThen } from './repairs.ts'
 
 /*
- * npm run hostile -- [--minutes 10] [--admin superuser|plain|both] [--attackers 2] [--honest 3] [--replicas 2] [--seed N]
+ * npm run hostile -- [--minutes 10] [--admin superuser|plain|both] [--attackers 3] [--honest 3] [--replicas 2] [--seed N]
  *                    [--only TEXT]
  * One tenant attacks the availability of a server that it shares with honest tenants and with the broker's own state. Every
  * honest request has to end within 30 s and none may fail.
  */
 
+/** About what an attack takes with its instance. A run that is too short for all attacks does the first of the list. */
+const ATTACK_MS = 10_000
+/** How often an attack may be stopped while it is prepared, such as when its victim has gone. */
+const TRIES = 3
 /** A replica that reads what a tenant controls must not grow with it. */
 const REPLICA_MB = 450
 
@@ -44,23 +50,30 @@ async function run(admin: Admin, ms: number): Promise<string[]> {
     const goOn = () => Date.now() < end
     // The honest go on until the last attack has ended.
     let attacking = true
-    const names = random.fork('attacks').shuffle(attackNames(options.only))
-    const share = Math.ceil(names.length / options.attackers)
-    const lanes = Array.from({ length: options.attackers }, (_, lane) => [
-      ...names.slice(lane * share),
-      ...names.slice(0, lane * share)
-    ])
+    const all = attackNames(options.only, random.fork('attacks'))
+    const planned = all.slice(0, Math.max(1, Math.floor((options.attackers * ms) / ATTACK_MS)))
+    console.log(`${planned.length} of ${all.length} attacks`)
+    let turn = 0
+    // The list begins anew at its end, as long as there is time, after those that were stopped before they took effect.
+    const next = () => {
+      const missing = turn < planned.length ? undefined : planned.find((name) => journal.misses(name, TRIES))
+      return missing ?? (turn < planned.length || goOn() ? planned[turn++ % planned.length] : undefined)
+    }
     const watch = setInterval(() => void measure(scene.replicas, memory), 1_000)
-    const attackers = lanes.map((lane, index) =>
-      attackOnAndOn({ scene, journal, random: random.fork(`lane ${index}`), names: lane, goOn })
+    const attackers = Array.from({ length: options.attackers }, (_, lane) =>
+      attackOnAndOn({ scene, journal, random: random.fork(`lane ${lane}`), next })
     )
     const honest = [
       standHonestly(scene.client('honest'), journal, () => attacking),
-      ...Array.from({ length: options.honest }, () => liveHonestly(scene.client('honest'), journal, () => attacking))
+      ...Array.from({ length: options.honest }, () => liveHonestly(scene.client('honest'), journal, () => attacking)),
+      repairNowAndThen(scene, journal, { everyMs: ms / 3, goOn })
     ]
-    await Promise.all(attackers).finally(() => {
+    const began = Date.now()
+    await Promise.all([...attackers, exceedQuotas(scene, journal, goOn)]).finally(() => {
       attacking = false
     })
+    const share = Math.round((100 * journal.underAttackMs) / (Date.now() - began))
+    console.log(`at least one attack was on for ${share} % of the time`)
     await Promise.all(honest)
     clearInterval(watch)
     await leftNothing(scene, journal)
@@ -69,7 +82,7 @@ async function run(admin: Admin, ms: number): Promise<string[]> {
     }
     for (const crash of scene.replicas.flatMap(({ crashes }) => crashes)) journal.fail(crash)
     await report(scene, journal, memory)
-    problems = journal.verdict()
+    problems = journal.verdict(planned)
   } finally {
     await scene.close({ keep: problems.length > 0 })
     if (problems.length > 0) console.log(`logs: ${scene.folder}`)
@@ -100,18 +113,25 @@ async function measure(replicas: readonly Replica[], memory: Map<string, number>
 async function report({ replicas }: HostileScene, journal: Journal, memory: Map<string, number>): Promise<void> {
   const honest = [...journal.honest]
   const attacks = [...journal.attacks].sort(([one], [other]) => one.localeCompare(other))
-  console.log('\n| attack | times | how its sessions went |\n| --- | --- | --- |')
-  for (const [name, { times, ends }] of attacks) {
-    console.log(`| ${name} | ${times} | ${[...ends].map(([end, count]) => `${end}: ${count}`).join(', ')} |`)
+  console.log(
+    '\n| attack | starts | took effect | new logins | how its sessions went |\n| --- | --- | --- | --- | --- |'
+  )
+  for (const [name, { started, begun, renewed, ends }] of attacks) {
+    const went = [...ends].map(([end, count]) => `${end}: ${count}`).join(', ')
+    console.log(`| ${name} | ${started} | ${begun} | ${renewed} | ${went} |`)
   }
+  const sum = (of: (record: AttackRecord) => number) => attacks.reduce((total, [, record]) => total + of(record), 0)
   printSummary({
     'honest, by kind': Object.fromEntries(honest.map(([kind, { count }]) => [kind, count])),
     'slowest, in ms': Object.fromEntries(honest.map(([kind, { slowestMs }]) => [kind, slowestMs])),
+    'failed requests, by kind': Object.fromEntries(journal.errors),
     'retry of an application': Object.fromEntries(journal.retries),
     'act of the guard': await guardActs(replicas),
     'at the end': {
       'kinds of attack': attacks.length,
-      attacks: attacks.reduce((sum, [, { times }]) => sum + times, 0),
+      'attacks started': sum(({ started }) => started),
+      'attacks that took effect': sum(({ begun }) => begun),
+      'new logins of attackers': sum(({ renewed }) => renewed),
       'honest requests, logins and queries': honest.reduce((sum, [, { count }]) => sum + count, 0),
       failures: journal.failures.length,
       ...Object.fromEntries([...memory].map(([name, megabytes]) => [`${name}, MB at most`, megabytes]))

@@ -3,12 +3,12 @@ import { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import type { AvailabilityAttack, SocketFlood } from './availability.ts'
-import { HostileSession } from './hostile-session.ts'
+import { HostileSession, type Script } from './hostile-session.ts'
 
 /** Rows of a superuser's query. */
 type Sql = (statement: string, values?: unknown[]) => Promise<Record<string, unknown>[]>
 
-/** URIs of the bindings that an attacker has. */
+/** URIs of the bindings that an attacker has. They may change: each login asks for them. */
 export interface HostileBindings {
   readonly owner: string
   readonly reader: string
@@ -29,7 +29,7 @@ export class Attacker {
   async start(): Promise<void> {
     await this.#setUp()
     this.#sessions = this.attack.scripts.flatMap((script) => {
-      const uri = script.as === 'reader' ? this.#bindings.reader : this.#bindings.owner
+      const uri = () => this.#bindings[bindingOf(script)]
       return Array.from({ length: script.count ?? 1 }, () => new HostileSession(uri, script))
     })
     const { sockets } = this.attack
@@ -44,6 +44,8 @@ export class Attacker {
     if (this.attack.refused === true) return this.#sessions.every(({ ends }) => ends.size > 0)
     if (this.#sockets !== undefined && this.#sockets.opened === 0) return false
     const perScript = this.attack.scripts.map((script) => this.#sessions.filter((session) => session.script === script))
+    // PostgreSQL refuses the script beside a prepared transaction unless something is in its way.
+    if (this.attack.prepared === true) return this.#sessions.some(({ completed }) => completed > 0)
     if (perScript.every((sessions) => sessions.some(({ completed, ends }) => completed > 0 || ends.has('57P01'))))
       return true
     const pids = this.#sessions.flatMap(({ pid }) => pid ?? [])
@@ -53,6 +55,12 @@ export class Attacker {
       [pids]
     )
     return waiting.length > 0
+  }
+
+  /** Whether logins with this binding are refused, because the guard has suspended it. */
+  isShutOut(binding: keyof HostileBindings): boolean {
+    if (this.attack.refused === true) return false
+    return this.#sessions.some(({ script, shutOut }) => shutOut && bindingOf(script) === binding)
   }
 
   /** How often scripts came to their end, and how sessions were ended or refused. */
@@ -85,6 +93,10 @@ export class Attacker {
       await client.end()
     }
   }
+}
+
+function bindingOf(script: Script): keyof HostileBindings {
+  return script.as === 'reader' ? 'reader' : 'owner'
 }
 
 /** Version 3.0 of the protocol, and the request that cancels a statement. */

@@ -41,13 +41,16 @@ export class HostileSession {
   readonly ends = new Map<string, number>()
   /** Process id of the server's session, while there is one. */
   pid: number | undefined
-  readonly #uri: string
+  /** Whether the server refused the latest login because of the role, such as a suspended one. */
+  shutOut = false
+  readonly #uri: () => string
   readonly #running: Promise<void>
   #socket: Socket | undefined
   #stopping = false
 
-  constructor(uri: string, script: Script) {
-    this.#uri = uri
+  /** @param uri asked for at each login, if it is a function */
+  constructor(uri: string | (() => string), script: Script) {
+    this.#uri = typeof uri === 'string' ? () => uri : uri
     this.script = script
     this.#running = this.#run()
   }
@@ -73,7 +76,7 @@ export class HostileSession {
   async #live(): Promise<void> {
     const socket = new Socket()
     this.#socket = socket
-    const url = new URL(this.#uri)
+    const url = new URL(this.#uri())
     const { replication, database, password } = this.script
     if (replication === true) url.searchParams.set('replication', 'database')
     if (database !== undefined) url.pathname = `/${database}`
@@ -90,8 +93,10 @@ export class HostileSession {
     lost.catch(() => undefined)
     try {
       await client.connect().catch((error: unknown) => {
+        this.shutOut = /^28/.test(codeOf(error))
         throw new Error('login', { cause: error })
       })
+      this.shutOut = false
       await this.#prepare(client)
       while (!this.#stopping) await this.#attempt(client, lost)
     } finally {
@@ -131,6 +136,7 @@ export class HostileSession {
   /** Never resolves: the statement does not end before its session does. */
   #stick(client: Client, step: Exclude<Step, string>): Promise<never> {
     const { promise, reject } = Promise.withResolvers<never>()
+    promise.catch(() => undefined)
     client.query(new Stuck(step, reject))
     this.completed += 1
     return promise
@@ -164,7 +170,7 @@ class Stuck implements Submittable {
     const { how, sql } = this.#step
     if (how === 'unsynced') {
       connection.parse({ name: '', text: sql, types: [] }, true)
-      connection.bind(null, true)
+      connection.bind({}, true)
       connection.execute(null, true)
       connection.flush()
       return

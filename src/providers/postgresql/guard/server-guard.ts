@@ -10,11 +10,13 @@ import { Suspensions } from './suspensions.ts'
 
 /** Pause between two rounds, in milliseconds. */
 const PAUSE_MS = 1_000
+/** The same after a round that had to empty the lock table: the sessions come back at once, and fill it within a second. */
+const FLOOD_PAUSE_MS = 100
 /** How long a transaction may keep locks that operations on other instances may need. */
 const SHARED_MS = 10_000
 /** A session that was ended may take a moment to go. Within this time it is ended again without another entry. */
 const GOING_MS = 5_000
-/** How long the transaction of the {@link Anchor} stays open, if the lock table has room for its next one. */
+/** How old the transaction of the {@link Anchor} becomes, if the lock table has room for the next one. */
 const ANCHOR_MS = 60_000
 const ROOM_SHARE = 0.5
 
@@ -41,6 +43,7 @@ export class ServerGuard {
   #failing = false
   #forbidden = false
   #anchoredAt = 0
+  #pauseMs = PAUSE_MS
 
   constructor(server: AdminServer, journal: Journal, log: TaskLog) {
     this.#server = server
@@ -61,7 +64,7 @@ export class ServerGuard {
     if (this.#stopping.signal.aborted) return
     this.#timer = setTimeout(() => {
       this.#running = this.#run().finally(() => this.#schedule())
-    }, PAUSE_MS).unref()
+    }, this.#pauseMs).unref()
   }
 
   async stop(): Promise<void> {
@@ -90,6 +93,7 @@ export class ServerGuard {
   async #round(now: number): Promise<void> {
     const sight = await look(this.#anchor.query)
     const verdicts = this.#judge(sight, now)
+    this.#pauseMs = verdicts.some(({ rule }) => rule === 'locks') ? FLOOD_PAUSE_MS : PAUSE_MS
     const struck = new Map<string, Verdict>()
     for (const verdict of verdicts) {
       if (!(await this.#end(verdict, now))) continue
@@ -105,7 +109,7 @@ export class ServerGuard {
     await this.#suspensions.write(now)
     this.#suspensions.tidy(now, this.#stopping.signal)
     for (const [key, at] of this.#ended) if (now - at >= GOING_MS) this.#ended.delete(key)
-    await this.#renewAnchor(sight, now)
+    await this.#renewAnchor(sight, { now, calm: verdicts.length === 0 })
   }
 
   /** One verdict for each holder, by the first rule that it broke. */
@@ -183,12 +187,19 @@ export class ServerGuard {
     )
   }
 
-  /** Makes way for sessions that wait for the anchor, and keeps its transaction young. Never while the table fills up. */
-  async #renewAnchor({ locks, capacity, waitedFor }: Sight, now: number): Promise<void> {
+  /**
+   * Keeps the anchor's transaction young, and makes way for an operator who waits for it. In a round that has ended sessions,
+   * the operator waits on, because a tenant could get in between. Never while the lock table fills up.
+   */
+  async #renewAnchor(
+    { locks, capacity, waitedFor }: Sight,
+    { now, calm }: { now: number; calm: boolean }
+  ): Promise<void> {
     if (locks > ROOM_SHARE * capacity) return
-    if (!waitedFor && now - this.#anchoredAt < ANCHOR_MS) return
-    await this.#anchor.renew()
-    this.#anchoredAt = now
+    if (waitedFor && calm) {
+      await this.#anchor.giveWay()
+      this.#anchoredAt = now
+    } else if (now - this.#anchoredAt >= ANCHOR_MS && (await this.#anchor.renew())) this.#anchoredAt = now
   }
 
   #work() {
