@@ -23,7 +23,7 @@ export class Anchor {
 
   /** Runs a statement in the open transaction. A statement that fails leaves the transaction and its locks as they were. */
   readonly query: Query = async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
-    const query = await this.#begun()
+    const query = await this.#opened()
     try {
       await query('SAVEPOINT statement')
       const rows = await query<Row>(sql, values)
@@ -35,10 +35,30 @@ export class Anchor {
     }
   }
 
-  /** Begins another transaction. Sessions that wait for a lock of the old one get it first. */
-  async renew(): Promise<void> {
+  /**
+   * Replaces the transaction by a new one on another connection. The old one ends after the new one has its locks, because a
+   * tenant that filled the lock table in between would lock the guard out.
+   * @param takeLocks runs the statements whose locks the new transaction has to keep. If it fails, the old one stays
+   */
+  async renew(takeLocks: (query: Query) => Promise<unknown>): Promise<void> {
+    const client = await this.#connected()
+    try {
+      const query = await begin(client)
+      await takeLocks(query)
+      const old = this.#client
+      this.#use(client, query)
+      await old?.end()
+    } catch (error) {
+      if (this.#client !== client) await client.end().catch(() => undefined)
+      throw error
+    }
+  }
+
+  /** Ends the transaction, so that sessions that wait for one of its locks get it, and begins another after them. */
+  async makeWay(takeLocks: (query: Query) => Promise<unknown>): Promise<void> {
     await this.#query?.('COMMIT')
     this.#query = undefined
+    await takeLocks(this.query)
   }
 
   async close(): Promise<void> {
@@ -48,24 +68,25 @@ export class Anchor {
     await client?.end()
   }
 
-  async #begun(): Promise<Query> {
+  async #opened(): Promise<Query> {
     if (this.#query !== undefined) return this.#query
     const client = this.#client ?? (await this.#connected())
-    // Not through the `Statements` of the server: the metrics of operations would drown in a look each second.
-    const query: Query = async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
-      const running = values === undefined ? client.query<Row>(sql) : client.query<Row>(sql, [...values])
-      return (await running).rows
+    this.#client = client
+    try {
+      const query = await begin(client)
+      this.#use(client, query)
+      return query
+    } catch (error) {
+      // A transaction that has failed to begin would reject every further statement. The connection is worth keeping,
+      // because a server with a full lock table accepts no other.
+      await client.query('ROLLBACK').catch(() => this.close().catch(() => undefined))
+      throw error
     }
-    await query('BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY')
-    // What caches of roles and databases are filled from: planning locks the catalogs and all of their indexes.
-    await query('SELECT FROM pg_roles, pg_auth_members, pg_database LIMIT 0')
-    // A round may take longer than the timeout of other side connections. Only PostgreSQL 17 and later have the second.
-    await query(
-      `SELECT set_config(name, CASE name WHEN 'transaction_timeout' THEN '0' ELSE '60s' END, true) FROM pg_settings
-       WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')`
-    )
+  }
+
+  #use(client: BoundedClient, query: Query): void {
+    this.#client = client
     this.#query = query
-    return query
   }
 
   async #connected(): Promise<BoundedClient> {
@@ -77,7 +98,6 @@ export class Anchor {
       this.#client = undefined
       this.#query = undefined
     })
-    this.#client = client
     return client
   }
 
@@ -89,4 +109,21 @@ export class Anchor {
       await this.close().catch(() => undefined)
     }
   }
+}
+
+async function begin(client: BoundedClient): Promise<Query> {
+  // Not through the `Statements` of the server: the metrics of operations would drown in a look each second.
+  const query: Query = async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
+    const running = values === undefined ? client.query<Row>(sql) : client.query<Row>(sql, [...values])
+    return (await running).rows
+  }
+  await query('BEGIN ISOLATION LEVEL READ COMMITTED READ ONLY')
+  // What caches of roles and databases are filled from: planning locks the catalogs and all of their indexes.
+  await query('SELECT FROM pg_roles, pg_auth_members, pg_database LIMIT 0')
+  // A round may take longer than the timeout of other side connections. Only PostgreSQL 17 and later have the second.
+  await query(
+    `SELECT set_config(name, CASE name WHEN 'transaction_timeout' THEN '0' ELSE '60s' END, true) FROM pg_settings
+     WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')`
+  )
+  return query
 }

@@ -70,6 +70,8 @@ export class ServerGuard {
     // Ends a statement that runs, so that the round ends.
     await this.#anchor.close()
     await this.#running
+    // The round may have opened another connection meanwhile.
+    await this.#anchor.close()
     await this.#suspensions.close()
   }
 
@@ -187,8 +189,16 @@ export class ServerGuard {
   async #renewAnchor({ locks, capacity, waitedFor }: Sight, now: number): Promise<void> {
     if (locks > ROOM_SHARE * capacity) return
     if (!waitedFor && now - this.#anchoredAt < ANCHOR_MS) return
-    await this.#anchor.renew()
-    this.#anchoredAt = now
+    try {
+      await (waitedFor ? this.#anchor.makeWay(look) : this.#anchor.renew(look))
+      this.#anchoredAt = now
+    } catch (error) {
+      // The next round tries again.
+      this.#log.debug(
+        { server: this.#server.name, code: codeOf(error) },
+        'The transaction of the guard was not renewed.'
+      )
+    }
   }
 
   #work() {
