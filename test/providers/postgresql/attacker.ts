@@ -37,15 +37,14 @@ export class Attacker {
   }
 
   /**
-   * Whether the attack is on: a script came to its end, a session waits for a lock, or somebody has ended one; or every
-   * script was refused, where that is the defence.
+   * Whether the attack is on. Each script has come to its end, or its session or its login was stopped by the defence; or a
+   * session waits for a lock. Where a refusal is the defence, every session was refused.
    */
   async isOn(sql: Sql): Promise<boolean> {
     if (this.attack.refused === true) return this.#sessions.every(({ ends }) => ends.size > 0)
     if (this.#sockets !== undefined && this.#sockets.opened === 0) return false
     const perScript = this.attack.scripts.map((script) => this.#sessions.filter((session) => session.script === script))
-    if (perScript.every((sessions) => sessions.some(({ completed, ends }) => completed > 0 || ends.has('57P01'))))
-      return true
+    if (perScript.every((sessions) => sessions.some(hasBegun))) return true
     const pids = this.#sessions.flatMap(({ pid }) => pid ?? [])
     // Not the view: it reads catalogs that the attack may have locked.
     const waiting = await sql(
@@ -85,6 +84,11 @@ export class Attacker {
       await client.end()
     }
   }
+}
+
+/** 57P01: the session was ended. 28000: the login is suspended, which happens only after an attack. */
+function hasBegun({ completed, ends }: HostileSession): boolean {
+  return completed > 0 || ends.has('57P01') || ends.has('login 28000')
 }
 
 /** Version 3.0 of the protocol, and the request that cancels a statement. */

@@ -4,11 +4,16 @@ import type { HostileRole, Script, Step } from './hostile-session.ts'
 const everyRole: readonly HostileRole[] = ['owner', 'login', 'reader']
 
 /**
- * Locks on what a whole server shares. PostgreSQL takes many of them before it looks at permissions: a statement that would be
- * refused waits for its lock first, and everything that comes later queues behind it.
+ * Statements that wait for locks on what a whole server shares. PostgreSQL takes many of these locks before it looks at
+ * permissions: a statement that would be refused waits for its lock first, and everything that comes later queues behind it.
  */
-export function locks(targets: AvailabilityTargets): AvailabilityAttack[] {
-  return [...databaseLocks(targets), ...catalogLocks(), ...ownRows(targets), ...stubborn(), ...prepared(targets)]
+export function queues(targets: AvailabilityTargets): AvailabilityAttack[] {
+  return [...databaseLocks(targets), ...catalogLocks()]
+}
+
+/** Sessions and prepared transactions that keep what others need. */
+export function holders(targets: AvailabilityTargets): AvailabilityAttack[] {
+  return [...ownRows(targets), ...stubborn(), ...prepared(targets)]
 }
 
 function databaseLocks({ database, victimDatabase, stateDatabase, maintenanceDatabase }: AvailabilityTargets) {
@@ -96,6 +101,9 @@ function ownRows({ database }: AvailabilityTargets): AvailabilityAttack[] {
   ]
 }
 
+/** Sends rows as they are made. */
+const ENDLESS = `SELECT repeat('x', 8000), generate_series(1, 100000000)`
+
 /** Sessions that are hard to end, with a lock that the broker needs. */
 function stubborn(): AvailabilityAttack[] {
   const password = `ALTER ROLE CURRENT_USER PASSWORD 'x'`
@@ -117,9 +125,36 @@ function stubborn(): AvailabilityAttack[] {
     ),
     sticky('a result that is not read', {
       how: 'unread',
-      sql: `SELECT repeat('x', 8000) FROM generate_series(1, 100000000)`
+      sql: ENDLESS
     }),
-    sticky('a COPY without data', 'CREATE TEMPORARY TABLE c (l text)', { how: 'copy', sql: 'COPY c FROM STDIN' }),
+    // PostgreSQL handles no barrier of DROP DATABASE while it waits for a client within a statement.
+    {
+      name: 'results that are not read, and no locks',
+      scripts: everyRole.map((as) => ({ as, steps: [{ how: 'unread', sql: ENDLESS }] }))
+    },
+    {
+      name: 'a COPY without data, and no locks',
+      scripts: [
+        {
+          as: 'owner',
+          steps: ['CREATE TABLE IF NOT EXISTS c (l text)', { how: 'copy', sql: 'COPY c FROM STDIN' }],
+          count: 2
+        }
+      ]
+    },
+    {
+      name: 'a COPY without data',
+      // A reader has no table that it may copy to.
+      scripts: (['owner', 'login'] as const).map((as) => ({
+        as,
+        steps: [
+          'CREATE TEMPORARY TABLE IF NOT EXISTS c (l text)',
+          'BEGIN',
+          password,
+          { how: 'copy', sql: 'COPY c FROM STDIN' }
+        ]
+      }))
+    },
     {
       name: 'a pipeline without its Sync',
       scripts: everyRole.map((as) => ({ as, steps: [{ how: 'unsynced', sql: password }] }))

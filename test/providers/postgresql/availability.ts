@@ -1,5 +1,5 @@
 import { floods } from './availability-floods.ts'
-import { locks } from './availability-locks.ts'
+import { holders, queues } from './availability-locks.ts'
 import { removals } from './availability-removals.ts'
 import type { Script } from './hostile-session.ts'
 
@@ -34,15 +34,15 @@ export interface SocketFlood {
   readonly how: 'silent' | 'cancel' | 'garbage' | 'half a startup'
 }
 
+/** Parts of the attacks; each has test files of its own. */
+export const availabilityParts = ['queues', 'holders', 'removals', 'floods'] as const
+export type AvailabilityPart = (typeof availabilityParts)[number]
+
 /** Every attack on availability, by what it uses. */
 export function availabilityAttacks(
   targets: AvailabilityTargets
-): Readonly<Record<string, readonly AvailabilityAttack[]>> {
-  return {
-    'locks that others wait for': locks(targets),
-    'objects that outlast a removal': removals(targets),
-    'floods and limits': floods(targets)
-  }
+): Readonly<Record<AvailabilityPart, readonly AvailabilityAttack[]>> {
+  return { queues: queues(targets), holders: holders(targets), removals: removals(targets), floods: floods(targets) }
 }
 
 /** For the names of the attacks, which need no real targets. */

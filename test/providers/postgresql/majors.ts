@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { parseArgs } from 'node:util'
 import { Client } from 'pg'
 import { removeServer, temporaryDataDir } from '../../helper/postgres.ts'
+import { availabilityParts } from './availability.ts'
 import { startCluster } from './cluster.ts'
 import { type Binaries, installedBinaries, packagedBinaries, supportedMajors } from './major-binaries.ts'
 
@@ -19,10 +20,7 @@ const PARTS = {
   isolation: [
     'isolation',
     'quota-attacks',
-    'availability-locks-superuser',
-    'availability-locks-plain',
-    'availability-others-superuser',
-    'availability-others-plain'
+    ...availabilityParts.flatMap((part) => [`availability-${part}-superuser`, `availability-${part}-plain`])
   ].map((name) => `${FOLDER}/${name}.test.ts`)
 }
 
