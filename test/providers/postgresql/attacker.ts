@@ -103,8 +103,10 @@ class SocketStorm {
   #stopping = false
 
   constructor(uri: string, { count, how }: SocketFlood) {
-    const { hostname, port } = new URL(uri)
-    this.#running = Promise.all(Array.from({ length: count }, () => this.#keep(hostname, Number(port), how)))
+    const { hostname, port, username, pathname } = new URL(uri)
+    const place = { host: hostname, port: Number(port) }
+    const bytes = () => greeting(how, { user: username, database: pathname.slice(1) })
+    this.#running = Promise.all(Array.from({ length: count }, () => this.#keep(place, bytes)))
   }
 
   async stop(): Promise<void> {
@@ -113,7 +115,7 @@ class SocketStorm {
     await this.#running
   }
 
-  async #keep(host: string, port: number, how: SocketFlood['how']): Promise<void> {
+  async #keep({ host, port }: { host: string; port: number }, bytes: () => Buffer): Promise<void> {
     while (!this.#stopping) {
       const socket = new Socket()
       const closed = new Promise<void>((resolve) => {
@@ -123,7 +125,7 @@ class SocketStorm {
       this.#sockets.add(socket)
       socket.connect(port, host, () => {
         this.opened += 1
-        socket.write(greeting(how))
+        socket.write(bytes())
         socket.resume()
       })
       await closed
@@ -133,7 +135,7 @@ class SocketStorm {
   }
 }
 
-function greeting(how: SocketFlood['how']): Buffer {
+function greeting(how: SocketFlood['how'], login: Readonly<Record<string, string>>): Buffer {
   const bytes = Buffer.alloc(16)
   bytes.writeUInt32BE(16, 0)
   if (how === 'silent') return Buffer.alloc(0)
@@ -142,6 +144,13 @@ function greeting(how: SocketFlood['how']): Buffer {
     bytes.writeUInt32BE(1_000, 0)
     bytes.writeUInt32BE(PROTOCOL, 4)
     return bytes
+  }
+  if (how === 'half a login') {
+    // The server asks for the password, and waits.
+    const parameters = Buffer.from(`${Object.entries(login).flat().join('\0')}\0\0`)
+    bytes.writeUInt32BE(8 + parameters.length, 0)
+    bytes.writeUInt32BE(PROTOCOL, 4)
+    return Buffer.concat([bytes.subarray(0, 8), parameters])
   }
   bytes.writeUInt32BE(CANCEL, 4)
   randomBytes(8).copy(bytes, 8)

@@ -7,7 +7,9 @@ import type { AdminKind } from './support.ts'
 
 /** One test for each attack of a part, on a server of the file's own. */
 export function testAvailability(admin: AdminKind, part: AvailabilityPart): void {
-  const server = new OwnServer({ max_connections: '80', max_prepared_transactions: '4' })
+  // Other majors get the limits of the embedded server. The timeout is shorter, because one attack lasts as long, thrice.
+  const limits = { authentication_timeout: '10s', max_locks_per_transaction: '256', temp_file_limit: '5GB' }
+  const server = new OwnServer({ max_connections: '80', max_prepared_transactions: '4', ...limits })
   let arena: Arena | undefined
   let judged = 0
   before(async () => {

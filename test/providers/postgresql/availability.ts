@@ -31,7 +31,7 @@ export interface AvailabilityAttack {
 
 export interface SocketFlood {
   readonly count: number
-  readonly how: 'silent' | 'cancel' | 'garbage' | 'half a startup'
+  readonly how: 'silent' | 'cancel' | 'garbage' | 'half a startup' | 'half a login'
 }
 
 /** Parts of the attacks; each has test files of its own. */
