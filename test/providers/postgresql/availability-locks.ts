@@ -3,20 +3,16 @@ import type { HostileRole, Script, Step } from './hostile-session.ts'
 
 const everyRole: readonly HostileRole[] = ['owner', 'login', 'reader']
 
-/**
- * Statements that wait for locks on what a whole server shares. PostgreSQL takes many of these locks before it looks at
- * permissions: a statement that would be refused waits for its lock first, and everything that comes later queues behind it.
- */
-export function queues(targets: AvailabilityTargets): AvailabilityAttack[] {
-  return [...databaseLocks(targets), ...catalogLocks()]
-}
-
 /** Sessions and prepared transactions that keep what others need. */
 export function holders(targets: AvailabilityTargets): AvailabilityAttack[] {
   return [...ownRows(targets), ...stubborn(), ...prepared(targets)]
 }
 
-function databaseLocks({ database, victimDatabase, stateDatabase, maintenanceDatabase }: AvailabilityTargets) {
+/**
+ * Statements that wait for a lock on a database. PostgreSQL takes it before it looks at permissions: a statement that would be
+ * refused waits for its lock first, and everything that comes later queues behind it.
+ */
+export function databaseQueues({ database, victimDatabase, stateDatabase, maintenanceDatabase }: AvailabilityTargets) {
   const databases = {
     'another tenant': victimDatabase,
     'the broker': stateDatabase,
@@ -44,8 +40,8 @@ function settingFor(database: string): string {
   return `ALTER ROLE CURRENT_USER IN DATABASE ${database} SET work_mem = '5MB'`
 }
 
-/** An open transaction that has read a catalog is enough for the others to wait for. */
-function catalogLocks(): AvailabilityAttack[] {
+/** The same with shared catalogs. An open transaction that has read one, or written to it, is enough to wait for. */
+export function catalogQueues({ database }: AvailabilityTargets): AvailabilityAttack[] {
   const read = 'SELECT FROM pg_roles, pg_database, pg_db_role_setting, pg_auth_members, pg_shdepend LIMIT 1'
   const waiting = (catalog: string, index: string) => ({
     [`CREATE RULE on ${catalog}`]: `CREATE RULE r AS ON INSERT TO pg_catalog.${catalog} DO NOTHING`,
@@ -64,10 +60,10 @@ function catalogLocks(): AvailabilityAttack[] {
     'CREATE RULE on pg_class': 'CREATE RULE r AS ON INSERT TO pg_catalog.pg_class DO NOTHING'
   }
   const setup = ['CREATE TABLE parted (a int) PARTITION BY LIST (a)']
-  const password = `ALTER ROLE CURRENT_USER PASSWORD 'x'`
+  const written = [`ALTER ROLE CURRENT_USER PASSWORD 'x'`, `GRANT CONNECT ON DATABASE ${database} TO CURRENT_USER`]
   return [
     ...Object.entries(queues).map(([name, statement]) => ({
-      ...queue(`${name} behind an open transaction`, read, statement, [password, 'SELECT FROM pg_class LIMIT 1']),
+      ...queue(`${name} behind an open transaction`, read, statement, [...written, 'SELECT FROM pg_class LIMIT 1']),
       setup
     })),
     hold('DROP SUBSCRIPTION IF EXISTS', ['DROP SUBSCRIPTION IF EXISTS nothing']),

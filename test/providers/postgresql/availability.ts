@@ -1,5 +1,5 @@
 import { floods } from './availability-floods.ts'
-import { holders, queues } from './availability-locks.ts'
+import { catalogQueues, databaseQueues, holders } from './availability-locks.ts'
 import { removals } from './availability-removals.ts'
 import type { Script } from './hostile-session.ts'
 
@@ -35,14 +35,20 @@ export interface SocketFlood {
 }
 
 /** Parts of the attacks; each has test files of its own. */
-export const availabilityParts = ['queues', 'holders', 'removals', 'floods'] as const
+export const availabilityParts = ['databases', 'catalogs', 'holders', 'removals', 'floods'] as const
 export type AvailabilityPart = (typeof availabilityParts)[number]
 
 /** Every attack on availability, by what it uses. */
 export function availabilityAttacks(
   targets: AvailabilityTargets
 ): Readonly<Record<AvailabilityPart, readonly AvailabilityAttack[]>> {
-  return { queues: queues(targets), holders: holders(targets), removals: removals(targets), floods: floods(targets) }
+  return {
+    databases: databaseQueues(targets),
+    catalogs: catalogQueues(targets),
+    holders: holders(targets),
+    removals: removals(targets),
+    floods: floods(targets)
+  }
 }
 
 /** For the names of the attacks, which need no real targets. */

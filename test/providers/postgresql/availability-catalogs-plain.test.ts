@@ -1,3 +1,3 @@
 import { testAvailability } from './availability-suite.ts'
 
-testAvailability('superuser', 'queues')
+testAvailability('CREATEDB CREATEROLE', 'catalogs')

@@ -1,3 +1,3 @@
 import { testAvailability } from './availability-suite.ts'
 
-testAvailability('CREATEDB CREATEROLE', 'queues')
+testAvailability('superuser', 'catalogs')
