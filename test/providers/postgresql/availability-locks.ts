@@ -40,19 +40,23 @@ function settingFor(database: string): string {
   return `ALTER ROLE CURRENT_USER IN DATABASE ${database} SET work_mem = '5MB'`
 }
 
-/** The same with shared catalogs. An open transaction that has read one, or written to it, is enough to wait for. */
-export function catalogQueues({ database }: AvailabilityTargets): AvailabilityAttack[] {
+/** The same with shared catalogs. An open transaction that has read a catalog is enough to wait for. */
+export function catalogQueues(): AvailabilityAttack[] {
   const read = 'SELECT FROM pg_roles, pg_database, pg_db_role_setting, pg_auth_members, pg_shdepend LIMIT 1'
+  const trigger = (catalog: string) =>
+    `CREATE TRIGGER t BEFORE INSERT ON pg_catalog.${catalog} EXECUTE FUNCTION suppress_redundant_updates_trigger()`
+  const foreignKey = (catalog: string) => `CREATE TABLE keyed (a oid REFERENCES pg_catalog.${catalog})`
   const waiting = (catalog: string, index: string) => ({
     [`CREATE RULE on ${catalog}`]: `CREATE RULE r AS ON INSERT TO pg_catalog.${catalog} DO NOTHING`,
-    [`CREATE TRIGGER on ${catalog}`]: `CREATE TRIGGER t BEFORE INSERT ON pg_catalog.${catalog} EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
     [`CREATE TABLE PARTITION OF ${catalog}`]: `CREATE TABLE part PARTITION OF pg_catalog.${catalog} FOR VALUES IN (1)`,
     [`ATTACH PARTITION ${catalog}`]: `ALTER TABLE parted ATTACH PARTITION pg_catalog.${catalog} FOR VALUES IN (1)`,
-    [`a foreign key to ${catalog}`]: `CREATE TABLE keyed (a oid REFERENCES pg_catalog.${catalog})`,
     [`DEPENDS ON EXTENSION of an index of ${catalog}`]: `ALTER INDEX pg_catalog.${index} DEPENDS ON EXTENSION plpgsql`
   })
   const queues = {
     ...waiting('pg_authid', 'pg_authid_rolname_index'),
+    // These wait for a transaction that has written, and no statement of a tenant keeps such a lock on pg_database.
+    'CREATE TRIGGER on pg_authid': trigger('pg_authid'),
+    'a foreign key to pg_authid': foreignKey('pg_authid'),
     ...waiting('pg_database', 'pg_database_datname_index'),
     'CREATE RULE on pg_auth_members': 'CREATE RULE r AS ON INSERT TO pg_catalog.pg_auth_members DO NOTHING',
     'CREATE RULE on pg_db_role_setting': 'CREATE RULE r AS ON INSERT TO pg_catalog.pg_db_role_setting DO NOTHING',
@@ -60,10 +64,10 @@ export function catalogQueues({ database }: AvailabilityTargets): AvailabilityAt
     'CREATE RULE on pg_class': 'CREATE RULE r AS ON INSERT TO pg_catalog.pg_class DO NOTHING'
   }
   const setup = ['CREATE TABLE parted (a int) PARTITION BY LIST (a)']
-  const written = [`ALTER ROLE CURRENT_USER PASSWORD 'x'`, `GRANT CONNECT ON DATABASE ${database} TO CURRENT_USER`]
+  const password = `ALTER ROLE CURRENT_USER PASSWORD 'x'`
   return [
     ...Object.entries(queues).map(([name, statement]) => ({
-      ...queue(`${name} behind an open transaction`, read, statement, [...written, 'SELECT FROM pg_class LIMIT 1']),
+      ...queue(`${name} behind an open transaction`, read, statement, [password, 'SELECT FROM pg_class LIMIT 1']),
       setup
     })),
     hold('DROP SUBSCRIPTION IF EXISTS', ['DROP SUBSCRIPTION IF EXISTS nothing']),
@@ -77,7 +81,9 @@ export function catalogQueues({ database }: AvailabilityTargets): AvailabilityAt
       'TRUNCATE pg_catalog.pg_shdepend',
       'ALTER TABLE pg_catalog.pg_authid ADD COLUMN x int',
       'DROP TABLE pg_catalog.pg_database',
-      'CREATE POLICY p ON pg_catalog.pg_authid'
+      'CREATE POLICY p ON pg_catalog.pg_authid',
+      trigger('pg_database'),
+      foreignKey('pg_database')
     ])
   ]
 }
@@ -162,19 +168,18 @@ function stubborn(): AvailabilityAttack[] {
 
 /** Prepared transactions hold their locks without a session that could be ended. */
 function prepared({ victimDatabase }: AvailabilityTargets): AvailabilityAttack[] {
-  const prepare = (name: string, ...steps: string[]): AvailabilityAttack => ({
+  const prepare = (name: string, steps: readonly string[], others: readonly Script[] = []): AvailabilityAttack => ({
     name: `prepared: ${name}`,
     prepared: true,
-    scripts: [
-      { as: 'login', steps: ['BEGIN', ...steps, `PREPARE TRANSACTION 'hostile'`], end: 'stay' },
-      { as: 'owner', steps: [`DROP DATABASE ${victimDatabase}`], end: 'again' }
-    ]
+    scripts: [{ as: 'login', steps: ['BEGIN', ...steps, `PREPARE TRANSACTION 'hostile'`] }, ...others]
   })
+  const drop: Script = { as: 'owner', steps: [`DROP DATABASE ${victimDatabase}`], end: 'again' }
   return [
-    prepare('its own password changed', `ALTER ROLE CURRENT_USER PASSWORD 'x'`),
-    prepare('a setting for another database', settingFor(victimDatabase)),
-    prepare('DROP SUBSCRIPTION IF EXISTS', 'DROP SUBSCRIPTION IF EXISTS nothing'),
-    prepare('locks of its own', 'SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 2000) AS g')
+    prepare('its own password changed', [`ALTER ROLE CURRENT_USER PASSWORD 'x'`]),
+    prepare('a setting for another database', [settingFor(victimDatabase)]),
+    prepare('DROP DATABASE behind a setting for another database', [settingFor(victimDatabase)], [drop]),
+    prepare('DROP SUBSCRIPTION IF EXISTS', ['DROP SUBSCRIPTION IF EXISTS nothing']),
+    prepare('locks of its own', ['SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 2000) AS g'])
   ]
 }
 

@@ -44,7 +44,7 @@ export function availabilityAttacks(
 ): Readonly<Record<AvailabilityPart, readonly AvailabilityAttack[]>> {
   return {
     databases: databaseQueues(targets),
-    catalogs: catalogQueues(targets),
+    catalogs: catalogQueues(),
     holders: holders(targets),
     removals: removals(targets),
     floods: floods(targets)

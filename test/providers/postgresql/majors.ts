@@ -64,7 +64,7 @@ function ended(code: number): string {
 async function runTests(more: Record<string, string>): Promise<number> {
   const runner = spawn(process.execPath, ['test/run.ts', ...files], {
     stdio: 'inherit',
-    env: { ...process.env, ...more }
+    env: { ...process.env, TEST_AVAILABILITY: 'all', ...more }
   })
   const [code] = await once(runner, 'exit')
   return typeof code === 'number' ? code : -1
