@@ -106,6 +106,8 @@ export async function configure(server: Server, port: number, clusterName: strin
     reserved_connections: String(Math.min(20, Math.floor(Number(connections) / 4))),
     // Of each session, for sorts and hashes that exceed work_mem. Sessions cannot raise it.
     temp_file_limit: '5GB',
+    // DROP DATABASE waits for every client that has begun to log in, so one that sends no password delays each deprovision.
+    authentication_timeout: '15s',
     password_encryption: 'scram-sha-256',
     timezone: 'UTC',
     log_timezone: 'UTC',

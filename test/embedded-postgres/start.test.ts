@@ -37,12 +37,13 @@ describe('start and stop', { concurrency: 4 }, () => {
 
   test('start: one session cannot take the locks, the connections or the disk of all, unless the settings say so', async (t) => {
     const limits = `SELECT name, setting FROM pg_settings
-      WHERE name IN ('max_locks_per_transaction', 'reserved_connections', 'temp_file_limit')`
+      WHERE name IN ('authentication_timeout', 'max_locks_per_transaction', 'reserved_connections', 'temp_file_limit')`
     const limitsOf = async (url: string) =>
       Object.fromEntries((await query(url, limits)).map((row) => [row.name, row.setting]))
     const { start } = scene(t)
     const first = await start()
     const expected = {
+      authentication_timeout: '15',
       max_locks_per_transaction: '256',
       reserved_connections: '20',
       temp_file_limit: String(5 * 1024 ** 2)

@@ -8,6 +8,9 @@ export const UPKEEP_NAME = 'osb:upkeep'
 /** How long a task waits for watch and repair before it ends their session, in milliseconds. */
 const UPKEEP_MS = 1_000
 
+/** How long a statement of a client may keep `DROP DATABASE` waiting, in milliseconds. */
+const STUCK_MS = 5_000
+
 /** What {@link endBlockers} needs of a server. */
 interface Server {
   readonly aside: { readonly query: Query }
@@ -46,6 +49,27 @@ export async function endBlockers(server: Server, work: Work, { pid, waitedMs, s
   }
   // A prepared transaction has no process
   if (blockers.some((blocker) => blocker.pid === 0)) await rollBackBlocking(server, work, { pid, spares })
+  if (waitedMs >= STUCK_MS) await endStuck(server, work, pid)
+}
+
+/**
+ * Ends the sessions of tenants that keep the process waiting without a lock. `DROP DATABASE` waits until every process of the
+ * server has handled a barrier. A process does not handle it while it waits for its client within a statement: for data of a
+ * COPY that the client does not send, or for a client that does not read the result.
+ */
+async function endStuck(server: Server, work: Work, pid: number): Promise<void> {
+  const stuck = await server.aside.query<{ name: string; ended: boolean }>(
+    `SELECT pg_get_userbyid(usesysid)::text AS name, pg_terminate_backend(pid) AS ended
+     FROM pg_stat_get_activity(NULL)
+     WHERE EXISTS (SELECT FROM pg_stat_get_activity($1) AS waiting WHERE waiting.wait_event = 'ProcSignalBarrier')
+       AND (pg_get_userbyid(usesysid) ~ $2 OR usesysid <> 0 AND NOT EXISTS (SELECT FROM pg_roles WHERE oid = usesysid))
+       AND state = 'active' AND wait_event IN ('ClientRead', 'ClientWrite')
+       AND query_start < clock_timestamp() - $3 * interval '1 ms'`,
+    [pid, NAME_PATTERNS.login, STUCK_MS]
+  )
+  for (const { name, ended } of stuck) {
+    if (ended) work.log.warn({ login: name }, 'Ended a session that waits for its client and blocked the broker.')
+  }
 }
 
 /**

@@ -18,6 +18,8 @@ const STATE_DATABASE = 'osb_state'
 
 /** An honest tenant, the broker's state, and a provider whose guard runs, on one server. */
 export class Arena {
+  /** Of the server. */
+  readonly version: string
   readonly #server: OwnServer
   readonly #provider: ServiceProvider
   readonly #root: Client
@@ -28,6 +30,7 @@ export class Arena {
   readonly #lines: string[]
 
   private constructor(parts: {
+    version: string
     server: OwnServer
     provider: ServiceProvider
     root: Client
@@ -37,6 +40,7 @@ export class Arena {
     pooled: Client
     lines: string[]
   }) {
+    this.version = parts.version
     this.#server = parts.server
     this.#provider = parts.provider
     this.#root = parts.root
@@ -67,7 +71,18 @@ export class Arena {
     const victimUri = await victim.uri('standing')
     const pooled = await connected(victimUri)
     await pooled.query('CREATE TABLE orders (id serial, at timestamptz DEFAULT now())')
-    return new Arena({ server, provider, root, stateUrl: stateUrl.href, victim, victimUri, pooled, lines })
+    const [row] = await sql(`SELECT split_part(version(), ' on ', 1) AS version`)
+    return new Arena({
+      version: String(row?.version),
+      server,
+      provider,
+      root,
+      stateUrl: stateUrl.href,
+      victim,
+      victimUri,
+      pooled,
+      lines
+    })
   }
 
   /**

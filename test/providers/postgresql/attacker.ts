@@ -37,8 +37,8 @@ export class Attacker {
   }
 
   /**
-   * Whether the attack is on: a script came to its end, a session waits for a lock, or somebody has ended one; or every
-   * script was refused, where that is the defence.
+   * Whether the attack is on. Each script has come to its end, or its session or its login was stopped by the defence; or a
+   * session waits for a lock. Where a refusal is the defence, every session was refused.
    */
   async isOn(sql: Sql): Promise<boolean> {
     if (this.attack.refused === true) return this.#sessions.every(({ ends }) => ends.size > 0)
@@ -46,8 +46,7 @@ export class Attacker {
     const perScript = this.attack.scripts.map((script) => this.#sessions.filter((session) => session.script === script))
     // PostgreSQL refuses the script beside a prepared transaction unless something is in its way.
     if (this.attack.prepared === true) return this.#sessions.some(({ completed }) => completed > 0)
-    if (perScript.every((sessions) => sessions.some(({ completed, ends }) => completed > 0 || ends.has('57P01'))))
-      return true
+    if (perScript.every((sessions) => sessions.some(hasBegun))) return true
     const pids = this.#sessions.flatMap(({ pid }) => pid ?? [])
     // Not the view: it reads catalogs that the attack may have locked.
     const waiting = await sql(
@@ -99,6 +98,11 @@ function bindingOf(script: Script): keyof HostileBindings {
   return script.as === 'reader' ? 'reader' : 'owner'
 }
 
+/** 57P01: the session was ended. 28000: the login is suspended, which happens only after an attack. */
+function hasBegun({ completed, ends }: HostileSession): boolean {
+  return completed > 0 || ends.has('57P01') || ends.has('login 28000')
+}
+
 /** Version 3.0 of the protocol, and the request that cancels a statement. */
 const PROTOCOL = 196_608
 const CANCEL = 80_877_102
@@ -111,8 +115,10 @@ class SocketStorm {
   #stopping = false
 
   constructor(uri: string, { count, how }: SocketFlood) {
-    const { hostname, port } = new URL(uri)
-    this.#running = Promise.all(Array.from({ length: count }, () => this.#keep(hostname, Number(port), how)))
+    const { hostname, port, username, pathname } = new URL(uri)
+    const place = { host: hostname, port: Number(port) }
+    const bytes = () => greeting(how, { user: username, database: pathname.slice(1) })
+    this.#running = Promise.all(Array.from({ length: count }, () => this.#keep(place, bytes)))
   }
 
   async stop(): Promise<void> {
@@ -121,7 +127,7 @@ class SocketStorm {
     await this.#running
   }
 
-  async #keep(host: string, port: number, how: SocketFlood['how']): Promise<void> {
+  async #keep({ host, port }: { host: string; port: number }, bytes: () => Buffer): Promise<void> {
     while (!this.#stopping) {
       const socket = new Socket()
       const closed = new Promise<void>((resolve) => {
@@ -131,7 +137,7 @@ class SocketStorm {
       this.#sockets.add(socket)
       socket.connect(port, host, () => {
         this.opened += 1
-        socket.write(greeting(how))
+        socket.write(bytes())
         socket.resume()
       })
       await closed
@@ -141,7 +147,7 @@ class SocketStorm {
   }
 }
 
-function greeting(how: SocketFlood['how']): Buffer {
+function greeting(how: SocketFlood['how'], login: Readonly<Record<string, string>>): Buffer {
   const bytes = Buffer.alloc(16)
   bytes.writeUInt32BE(16, 0)
   if (how === 'silent') return Buffer.alloc(0)
@@ -150,6 +156,13 @@ function greeting(how: SocketFlood['how']): Buffer {
     bytes.writeUInt32BE(1_000, 0)
     bytes.writeUInt32BE(PROTOCOL, 4)
     return bytes
+  }
+  if (how === 'half a login') {
+    // The server asks for the password, and waits.
+    const parameters = Buffer.from(`${Object.entries(login).flat().join('\0')}\0\0`)
+    bytes.writeUInt32BE(8 + parameters.length, 0)
+    bytes.writeUInt32BE(PROTOCOL, 4)
+    return Buffer.concat([bytes.subarray(0, 8), parameters])
   }
   bytes.writeUInt32BE(CANCEL, 4)
   randomBytes(8).copy(bytes, 8)

@@ -92,6 +92,7 @@ function connections(others: readonly string[]): AvailabilityAttack[] {
     },
     sockets('silent'),
     sockets('half a startup'),
+    sockets('half a login'),
     sockets('cancel'),
     sockets('garbage')
   ]

@@ -3,15 +3,16 @@ import type { HostileRole, Script, Step } from './hostile-session.ts'
 
 const everyRole: readonly HostileRole[] = ['owner', 'login', 'reader']
 
-/**
- * Locks on what a whole server shares. PostgreSQL takes many of them before it looks at permissions: a statement that would be
- * refused waits for its lock first, and everything that comes later queues behind it.
- */
-export function locks(targets: AvailabilityTargets): AvailabilityAttack[] {
-  return [...databaseLocks(targets), ...catalogLocks(), ...ownRows(targets), ...stubborn(), ...prepared(targets)]
+/** Sessions and prepared transactions that keep what others need. */
+export function holders(targets: AvailabilityTargets): AvailabilityAttack[] {
+  return [...ownRows(targets), ...stubborn(), ...prepared(targets)]
 }
 
-function databaseLocks({ database, victimDatabase, stateDatabase, maintenanceDatabase }: AvailabilityTargets) {
+/**
+ * Statements that wait for a lock on a database. PostgreSQL takes it before it looks at permissions: a statement that would be
+ * refused waits for its lock first, and everything that comes later queues behind it.
+ */
+export function databaseQueues({ database, victimDatabase, stateDatabase, maintenanceDatabase }: AvailabilityTargets) {
   const databases = {
     'another tenant': victimDatabase,
     'the broker': stateDatabase,
@@ -39,19 +40,23 @@ function settingFor(database: string): string {
   return `ALTER ROLE CURRENT_USER IN DATABASE ${database} SET work_mem = '5MB'`
 }
 
-/** An open transaction that has read a catalog is enough for the others to wait for. */
-function catalogLocks(): AvailabilityAttack[] {
+/** The same with shared catalogs. An open transaction that has read a catalog is enough to wait for. */
+export function catalogQueues(): AvailabilityAttack[] {
   const read = 'SELECT FROM pg_roles, pg_database, pg_db_role_setting, pg_auth_members, pg_shdepend LIMIT 1'
+  const trigger = (catalog: string) =>
+    `CREATE TRIGGER t BEFORE INSERT ON pg_catalog.${catalog} EXECUTE FUNCTION suppress_redundant_updates_trigger()`
+  const foreignKey = (catalog: string) => `CREATE TABLE keyed (a oid REFERENCES pg_catalog.${catalog})`
   const waiting = (catalog: string, index: string) => ({
     [`CREATE RULE on ${catalog}`]: `CREATE RULE r AS ON INSERT TO pg_catalog.${catalog} DO NOTHING`,
-    [`CREATE TRIGGER on ${catalog}`]: `CREATE TRIGGER t BEFORE INSERT ON pg_catalog.${catalog} EXECUTE FUNCTION suppress_redundant_updates_trigger()`,
     [`CREATE TABLE PARTITION OF ${catalog}`]: `CREATE TABLE part PARTITION OF pg_catalog.${catalog} FOR VALUES IN (1)`,
     [`ATTACH PARTITION ${catalog}`]: `ALTER TABLE parted ATTACH PARTITION pg_catalog.${catalog} FOR VALUES IN (1)`,
-    [`a foreign key to ${catalog}`]: `CREATE TABLE keyed (a oid REFERENCES pg_catalog.${catalog})`,
     [`DEPENDS ON EXTENSION of an index of ${catalog}`]: `ALTER INDEX pg_catalog.${index} DEPENDS ON EXTENSION plpgsql`
   })
   const queues = {
     ...waiting('pg_authid', 'pg_authid_rolname_index'),
+    // These wait for a transaction that has written, and no statement of a tenant keeps such a lock on pg_database.
+    'CREATE TRIGGER on pg_authid': trigger('pg_authid'),
+    'a foreign key to pg_authid': foreignKey('pg_authid'),
     ...waiting('pg_database', 'pg_database_datname_index'),
     'CREATE RULE on pg_auth_members': 'CREATE RULE r AS ON INSERT TO pg_catalog.pg_auth_members DO NOTHING',
     'CREATE RULE on pg_db_role_setting': 'CREATE RULE r AS ON INSERT TO pg_catalog.pg_db_role_setting DO NOTHING',
@@ -76,7 +81,9 @@ function catalogLocks(): AvailabilityAttack[] {
       'TRUNCATE pg_catalog.pg_shdepend',
       'ALTER TABLE pg_catalog.pg_authid ADD COLUMN x int',
       'DROP TABLE pg_catalog.pg_database',
-      'CREATE POLICY p ON pg_catalog.pg_authid'
+      'CREATE POLICY p ON pg_catalog.pg_authid',
+      trigger('pg_database'),
+      foreignKey('pg_database')
     ])
   ]
 }
@@ -95,6 +102,9 @@ function ownRows({ database }: AvailabilityTargets): AvailabilityAttack[] {
     hold('REASSIGN OWNED to itself', ['REASSIGN OWNED BY CURRENT_USER TO CURRENT_USER'], ['owner', 'login'])
   ]
 }
+
+/** Sends rows as they are made. */
+const ENDLESS = `SELECT repeat('x', 8000), generate_series(1, 100000000)`
 
 /** Sessions that are hard to end, with a lock that the broker needs. */
 function stubborn(): AvailabilityAttack[] {
@@ -117,9 +127,36 @@ function stubborn(): AvailabilityAttack[] {
     ),
     sticky('a result that is not read', {
       how: 'unread',
-      sql: `SELECT repeat('x', 8000) FROM generate_series(1, 100000000)`
+      sql: ENDLESS
     }),
-    sticky('a COPY without data', 'CREATE TEMPORARY TABLE c (l text)', { how: 'copy', sql: 'COPY c FROM STDIN' }),
+    // PostgreSQL handles no barrier of DROP DATABASE while it waits for a client within a statement.
+    {
+      name: 'results that are not read, and no locks',
+      scripts: everyRole.map((as) => ({ as, steps: [{ how: 'unread', sql: ENDLESS }] }))
+    },
+    {
+      name: 'a COPY without data, and no locks',
+      scripts: [
+        {
+          as: 'owner',
+          steps: ['CREATE TABLE IF NOT EXISTS c (l text)', { how: 'copy', sql: 'COPY c FROM STDIN' }],
+          count: 2
+        }
+      ]
+    },
+    {
+      name: 'a COPY without data',
+      // A reader has no table that it may copy to.
+      scripts: (['owner', 'login'] as const).map((as) => ({
+        as,
+        steps: [
+          'CREATE TEMPORARY TABLE IF NOT EXISTS c (l text)',
+          'BEGIN',
+          password,
+          { how: 'copy', sql: 'COPY c FROM STDIN' }
+        ]
+      }))
+    },
     {
       name: 'a pipeline without its Sync',
       scripts: everyRole.map((as) => ({ as, steps: [{ how: 'unsynced', sql: password }] }))
@@ -131,19 +168,18 @@ function stubborn(): AvailabilityAttack[] {
 
 /** Prepared transactions hold their locks without a session that could be ended. */
 function prepared({ victimDatabase }: AvailabilityTargets): AvailabilityAttack[] {
-  const prepare = (name: string, ...steps: string[]): AvailabilityAttack => ({
+  const prepare = (name: string, steps: readonly string[], others: readonly Script[] = []): AvailabilityAttack => ({
     name: `prepared: ${name}`,
     prepared: true,
-    scripts: [
-      { as: 'login', steps: ['BEGIN', ...steps, `PREPARE TRANSACTION 'hostile'`], end: 'stay' },
-      { as: 'owner', steps: [`DROP DATABASE ${victimDatabase}`], end: 'again' }
-    ]
+    scripts: [{ as: 'login', steps: ['BEGIN', ...steps, `PREPARE TRANSACTION 'hostile'`] }, ...others]
   })
+  const drop: Script = { as: 'owner', steps: [`DROP DATABASE ${victimDatabase}`], end: 'again' }
   return [
-    prepare('its own password changed', `ALTER ROLE CURRENT_USER PASSWORD 'x'`),
-    prepare('a setting for another database', settingFor(victimDatabase)),
-    prepare('DROP SUBSCRIPTION IF EXISTS', 'DROP SUBSCRIPTION IF EXISTS nothing'),
-    prepare('locks of its own', 'SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 2000) AS g')
+    prepare('its own password changed', [`ALTER ROLE CURRENT_USER PASSWORD 'x'`]),
+    prepare('a setting for another database', [settingFor(victimDatabase)]),
+    prepare('DROP DATABASE behind a setting for another database', [settingFor(victimDatabase)], [drop]),
+    prepare('DROP SUBSCRIPTION IF EXISTS', ['DROP SUBSCRIPTION IF EXISTS nothing']),
+    prepare('locks of its own', ['SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 2000) AS g'])
   ]
 }
 

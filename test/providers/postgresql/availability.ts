@@ -1,5 +1,5 @@
 import { floods } from './availability-floods.ts'
-import { locks } from './availability-locks.ts'
+import { catalogQueues, databaseQueues, holders } from './availability-locks.ts'
 import { removals } from './availability-removals.ts'
 import type { Script } from './hostile-session.ts'
 
@@ -31,17 +31,23 @@ export interface AvailabilityAttack {
 
 export interface SocketFlood {
   readonly count: number
-  readonly how: 'silent' | 'cancel' | 'garbage' | 'half a startup'
+  readonly how: 'silent' | 'cancel' | 'garbage' | 'half a startup' | 'half a login'
 }
+
+/** Parts of the attacks; each has test files of its own. */
+export const availabilityParts = ['databases', 'catalogs', 'holders', 'removals', 'floods'] as const
+export type AvailabilityPart = (typeof availabilityParts)[number]
 
 /** Every attack on availability, by what it uses. */
 export function availabilityAttacks(
   targets: AvailabilityTargets
-): Readonly<Record<string, readonly AvailabilityAttack[]>> {
+): Readonly<Record<AvailabilityPart, readonly AvailabilityAttack[]>> {
   return {
-    'locks that others wait for': locks(targets),
-    'objects that outlast a removal': removals(targets),
-    'floods and limits': floods(targets)
+    databases: databaseQueues(targets),
+    catalogs: catalogQueues(),
+    holders: holders(targets),
+    removals: removals(targets),
+    floods: floods(targets)
   }
 }
 

@@ -137,8 +137,14 @@ export class HostileSession {
   #stick(client: Client, step: Exclude<Step, string>): Promise<never> {
     const { promise, reject } = Promise.withResolvers<never>()
     promise.catch(() => undefined)
-    client.query(new Stuck(step, reject))
-    this.completed += 1
+    client.query(
+      new Stuck(step, {
+        begin: () => {
+          this.completed += 1
+        },
+        fail: reject
+      })
+    )
     return promise
   }
 
@@ -156,32 +162,66 @@ export function codeOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : 'lost'
 }
 
-/** Of a query that node-postgres runs; the others' answers are of no interest. */
+/** What a {@link Stuck} statement reports. */
+interface Progress {
+  /** The server has run the statement, or runs it, and goes on to hold its locks. */
+  readonly begin: () => void
+  readonly fail: (error: Error) => void
+}
+
+/** A statement that begins and never ends; node-postgres calls its methods. */
 class Stuck implements Submittable {
   readonly #step: Exclude<Step, string>
-  readonly handleError: (error: Error) => void
+  readonly #progress: Progress
+  #connection: Connection | undefined
+  #begun = false
 
-  constructor(step: Exclude<Step, string>, fail: (error: Error) => void) {
+  constructor(step: Exclude<Step, string>, progress: Progress) {
     this.#step = step
-    this.handleError = fail
+    this.#progress = progress
   }
 
   submit(connection: Connection): void {
+    this.#connection = connection
     const { how, sql } = this.#step
-    if (how === 'unsynced') {
-      connection.parse({ name: '', text: sql, types: [] }, true)
-      connection.bind({}, true)
-      connection.execute(null, true)
-      connection.flush()
+    if (how !== 'unsynced') {
+      connection.query(sql)
       return
     }
-    connection.query(sql)
-    if (how === 'unread') connection.stream.pause()
+    connection.parse({ name: '', text: sql, types: [] }, true)
+    connection.bind({}, true)
+    connection.execute({}, true)
+    // The server answers without a Sync, and keeps the transaction open.
+    connection.flush()
   }
 
-  handleCopyInResponse(): void {}
+  handleError(error: Error): void {
+    // After an error the server ignores everything up to a Sync.
+    const goesOn = 'severity' in error && error.severity === 'ERROR'
+    if (this.#step.how === 'unsynced' && goesOn) this.#connection?.sync()
+    this.#progress.fail(error)
+  }
+
+  handleCopyInResponse(): void {
+    this.#begin()
+  }
+
   handleRowDescription(): void {}
-  handleDataRow(): void {}
-  handleCommandComplete(): void {}
+
+  handleDataRow(): void {
+    if (this.#step.how === 'unread') this.#connection?.stream.pause()
+    this.#begin()
+  }
+
+  handleCommandComplete(): void {
+    this.#begin()
+  }
+
   handleReadyForQuery(): void {}
+
+  #begin(): void {
+    if (this.#begun) return
+    this.#begun = true
+    this.#progress.begin()
+  }
 }

@@ -3,6 +3,7 @@ import { once } from 'node:events'
 import { parseArgs } from 'node:util'
 import { Client } from 'pg'
 import { removeServer, temporaryDataDir } from '../../helper/postgres.ts'
+import { availabilityParts } from './availability.ts'
 import { startCluster } from './cluster.ts'
 import { type Binaries, installedBinaries, packagedBinaries, supportedMajors } from './major-binaries.ts'
 
@@ -19,10 +20,7 @@ const PARTS = {
   isolation: [
     'isolation',
     'quota-attacks',
-    'availability-locks-superuser',
-    'availability-locks-plain',
-    'availability-others-superuser',
-    'availability-others-plain'
+    ...availabilityParts.flatMap((part) => [`availability-${part}-superuser`, `availability-${part}-plain`])
   ].map((name) => `${FOLDER}/${name}.test.ts`)
 }
 
@@ -66,7 +64,7 @@ function ended(code: number): string {
 async function runTests(more: Record<string, string>): Promise<number> {
   const runner = spawn(process.execPath, ['test/run.ts', ...files], {
     stdio: 'inherit',
-    env: { ...process.env, ...more }
+    env: { ...process.env, TEST_AVAILABILITY: 'all', ...more }
   })
   const [code] = await once(runner, 'exit')
   return typeof code === 'number' ? code : -1

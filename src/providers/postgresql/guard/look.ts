@@ -137,8 +137,10 @@ WITH RECURSIVE locks AS MATERIALIZED (
   SELECT b.holder, b.rule FROM blockers AS b JOIN tenants AS t USING (holder)
   WHERE b.rule = 'blocks-broker' OR b.token IS DISTINCT FROM t.token
   UNION
+  -- The name is as of now, but rows of pg_roles are as of the begin of the look, which may lack the role of a new binding.
   SELECT t.holder, 'revoked' FROM tenants AS t LEFT JOIN pg_roles AS r ON r.oid = t.usesysid
-  WHERE t.pid IS NOT NULL AND (r.oid IS NULL OR NOT r.rolcanlogin OR r.rolvaliduntil <= clock_timestamp())
+  WHERE t.pid IS NOT NULL
+    AND (t.login LIKE 'unknown (OID=%' OR NOT r.rolcanlogin OR r.rolvaliduntil <= clock_timestamp())
 ), holding AS MATERIALIZED (
   -- Before any join, because the table may have tens of thousands of entries.
   SELECT l.holder, count(*) FILTER (WHERE NOT l.fastpath)::int AS locks, min(l.virtualtransaction) AS transaction
@@ -183,7 +185,32 @@ export async function look(query: Query): Promise<Sight> {
   const rows = await query<LookRow>(LOOK, [LOGIN, NAME_PATTERNS.database, NAME_PATTERNS.role])
   const [server] = rows
   const holders = rows.flatMap(({ holder, ...row }) => (holder === null ? [] : [{ ...row, holder }]))
-  return { locks: server?.all ?? 0, capacity: server?.capacity ?? 0, waitedFor: server?.waited ?? false, holders }
+  const found = await withoutNewLogins(query, holders)
+  return {
+    locks: server?.all ?? 0,
+    capacity: server?.capacity ?? 0,
+    waitedFor: server?.waited ?? false,
+    holders: found
+  }
+}
+
+/**
+ * Drops the offence `revoked` of logins that may log in by now. A look sees sessions as of now, but roles as of its begin, so
+ * that a login which was enabled meanwhile looks like a disabled one with a session.
+ */
+async function withoutNewLogins(query: Query, holders: readonly Holder[]): Promise<readonly Holder[]> {
+  const revoked = holders.filter(({ offences }) => offences.includes('revoked')).map(({ userId }) => userId)
+  if (revoked.length === 0) return holders
+  const rows = await query<{ oid: string }>(
+    `SELECT oid::text FROM pg_roles WHERE oid = ANY ($1::oid[]) AND rolcanlogin
+     AND (rolvaliduntil IS NULL OR rolvaliduntil > clock_timestamp())`,
+    [revoked]
+  )
+  const enabled = new Set(rows.map(({ oid }) => oid))
+  return holders.map((holder) => {
+    if (!enabled.has(holder.userId)) return holder
+    return { ...holder, offences: holder.offences.filter((offence) => offence !== 'revoked') }
+  })
 }
 
 /** Logins of bindings, as a regular expression of PostgreSQL. */

@@ -1,0 +1,3 @@
+import { testAvailability } from './availability-suite.ts'
+
+testAvailability('superuser', 'databases')

@@ -1,3 +1,0 @@
-import { testAvailability } from './availability-suite.ts'
-
-testAvailability('CREATEDB CREATEROLE', (group) => group !== 'locks that others wait for')
