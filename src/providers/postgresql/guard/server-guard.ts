@@ -70,6 +70,8 @@ export class ServerGuard {
     // Ends a statement that runs, so that the round ends.
     await this.#anchor.close()
     await this.#running
+    // The round may have opened another one.
+    await this.#anchor.close()
     await this.#suspensions.close()
   }
 
@@ -186,8 +188,9 @@ export class ServerGuard {
   /** Makes way for sessions that wait for the anchor, and keeps its transaction young. Never while the table fills up. */
   async #renewAnchor({ locks, capacity, waitedFor }: Sight, now: number): Promise<void> {
     if (locks > ROOM_SHARE * capacity) return
-    if (!waitedFor && now - this.#anchoredAt < ANCHOR_MS) return
-    await this.#anchor.renew()
+    if (waitedFor) await this.#anchor.makeWay()
+    else if (now - this.#anchoredAt >= ANCHOR_MS) await this.#anchor.renew()
+    else return
     this.#anchoredAt = now
   }
 
