@@ -13,6 +13,11 @@ export interface Attempt<T> {
   readonly save: () => Promise<void>
   /** A removal of the instance ends the work on its bindings too. */
   readonly endsBindings?: boolean
+  /**
+   * Revokes the logins that the task removes. Runs first while all maintenance connections are busy, because a revocation must
+   * not wait for them; `run` revokes in any case.
+   */
+  readonly revoke?: (maintenance: Session) => Promise<unknown>
   readonly run: (maintenance: Session) => Promise<T>
 }
 
@@ -63,7 +68,7 @@ function throwIfAborted(signal: AbortSignal, last: Fault | undefined): void {
   signal.throwIfAborted()
 }
 
-async function runOnce<T>(server: AdminServer, task: Task, { subject, save, endsBindings, run }: Attempt<T>) {
+async function runOnce<T>(server: AdminServer, task: Task, { subject, save, endsBindings, revoke, run }: Attempt<T>) {
   await unlessAborted(server.ready(), task.signal)
   const { token, suffix } = subject()
   const applicationName = suffix === undefined ? `osb:${token}` : `osb:${token}_${suffix}`
@@ -73,6 +78,7 @@ async function runOnce<T>(server: AdminServer, task: Task, { subject, save, ends
     log: task.log,
     ...(endsBindings === true ? {} : { spares: token })
   }
+  if (revoke !== undefined && server.isBusy) await revokeAhead(server, work, { token, revoke })
   const maintenance = await server.openMaintenance(work)
   try {
     // In this order: the session can be seen by later attempts before we learn that we are the latest. A worker that
@@ -83,6 +89,27 @@ async function runOnce<T>(server: AdminServer, task: Task, { subject, save, ends
     return await run(maintenance)
   } finally {
     await maintenance.close()
+  }
+}
+
+/** If it fails, the task itself has to revoke. No later task gives back what this takes, so a frozen worker may come late. */
+async function revokeAhead(
+  server: AdminServer,
+  work: Work,
+  { token, revoke }: { token: string; revoke: (maintenance: Session) => Promise<unknown> }
+): Promise<void> {
+  try {
+    const maintenance = await server.openReserve(work)
+    try {
+      await keepUpkeepOut(maintenance, token)
+      await revoke(maintenance)
+    } finally {
+      await maintenance.close()
+    }
+  } catch (error) {
+    work.signal.throwIfAborted()
+    if (faultOf(error) === undefined) throw error
+    work.log.debug({ reason: String(error) }, 'The logins could not be revoked ahead of the task.')
   }
 }
 

@@ -3,7 +3,7 @@ import { TENANTS } from './bootstrap.ts'
 import { codeOf } from './faults.ts'
 import { type Place, requireUsable, usability } from './instances.ts'
 import { type BindingState, loginName } from './names.ts'
-import { heal, loginsWithObjects } from './ownership.ts'
+import { healPolitely, loginsWithObjects } from './ownership.ts'
 import type { PlanOptions } from './plan-options.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
 import { rollBackPrepared } from './removal.ts'
@@ -67,7 +67,7 @@ async function letWrite(place: Place, login: string, strays: string[]): Promise<
     await tenant.query(`${defaults} GRANT SELECT ON TABLES TO ${reader}`)
     await tenant.query(`${defaults} GRANT SELECT ON SEQUENCES TO ${reader}`)
     await tenant.query(`${defaults} GRANT USAGE ON SCHEMAS TO ${reader}`)
-    await heal(tenant, names, strays)
+    await healPolitely(tenant, names, strays)
   }
   await inDatabase(server, maintenance, { database: names.database, run })
 }
@@ -76,7 +76,7 @@ async function letRead(place: Place, login: string, strays: string[]): Promise<v
   const { server, maintenance, names } = place
   await giveReader(place, login)
   if (strays.length === 0) return
-  const run = (tenant: Session) => heal(tenant, names, strays)
+  const run = (tenant: Session) => healPolitely(tenant, names, strays)
   await inDatabase(server, maintenance, { database: names.database, run })
 }
 

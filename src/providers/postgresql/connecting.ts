@@ -1,6 +1,7 @@
 import type { Connection, Pool, PoolClient } from 'pg'
 import { BoundedClient, type BoundedPoolConfig } from '../../postgres/index.ts'
 import { unlessAborted } from './session.ts'
+import type { Query } from './statement.ts'
 
 /** Attempts to get a working connection. A lost one closes all idle ones, so that the next is new. */
 const CHECK_OUTS = 3
@@ -67,4 +68,14 @@ export function limitAnswers(connection: Connection): void {
   // After the negotiation of TLS, which replaces the stream
   connection.once('authenticationSASL', watch)
   connection.once('authenticationOk', watch)
+}
+
+/** Takes the task's name and locks off a connection, so that nobody ends it for that task, or waits for it, later. */
+export async function renamed(query: Query, name: string): Promise<boolean> {
+  try {
+    await query(`SELECT set_config('application_name', $1, false), pg_advisory_unlock_all()`, [name])
+    return true
+  } catch {
+    return false
+  }
 }

@@ -53,8 +53,8 @@ const faults = new Map<string, Fault>([
   ),
   ...entries(switching, '25006'),
   ...entries(raced, '40001 40P01 42710 23505 42P04 55006'),
-  // 55000: a database that is being removed, or was closed; 57P04: a database that was dropped
-  ...entries(overtaken, '2BP01 3D000 42704 55000 57P04'),
+  // 42P01: a tenant dropped a table; 55000: a database that is being removed, or was closed; 57P04: a database that was dropped
+  ...entries(overtaken, '2BP01 3D000 42704 42P01 55000 57P04'),
   ...entries(full, '53300'),
   ...entries(locked, '55P03'),
   ...entries(flooded, '53200'),

@@ -8,14 +8,18 @@ import type { Session } from './session.ts'
 
 /** Roles that one call looks at, in random order, so that those that must stay do not keep others from their turn. */
 const BATCH = 50
+/** When no further role is tried, in milliseconds: the next round of the watch, which enforces quotas, waits for this one. */
+const ROUND_MS = 20_000
 
 /**
  * Drops the roles of finished removals that could not be dropped then: a database was closed, or somebody had granted them
  * something. A role that still cannot be dropped stays. Does nothing about instances that a task works on.
+ * @param ms when no further role is tried
  */
 export async function dropLeftRoles(
   server: AdminServer,
-  { log, signal }: Pick<Upkeep, 'log' | 'signal'>
+  { log, signal }: Pick<Upkeep, 'log' | 'signal'>,
+  ms = ROUND_MS
 ): Promise<void> {
   // The removal has raised the alarm; a role that stays for good would repeat it every minute
   const debug = (fields: object, message?: string) => log.debug(fields, message)
@@ -29,6 +33,7 @@ export async function dropLeftRoles(
       log.warn({ server: server.name, reason: String(error) }, 'Roles of finished removals could not be dropped.')
     }
   }
+  const until = performance.now() + ms
   await guarded(async () => {
     await server.ready()
     const rows = await server.read<{ role: string; token: string }>(
@@ -38,8 +43,9 @@ export async function dropLeftRoles(
     )
     for (const [token, left] of Map.groupBy(rows, (row) => row.token)) {
       const roles = left.map(({ role }) => role)
+      if (performance.now() >= until) break
       const run = async (maintenance: Session) => {
-        for (const role of await dropThem(server, maintenance, { token, roles })) {
+        for (const role of await dropThem(server, maintenance, { token, roles, until })) {
           log.info({ role }, 'Dropped a role that an earlier removal had left.')
         }
       }
@@ -52,11 +58,12 @@ export async function dropLeftRoles(
 async function dropThem(
   server: AdminServer,
   maintenance: Session,
-  { token, roles }: { token: string; roles: readonly string[] }
+  { token, roles, until }: { token: string; roles: readonly string[]; until: number }
 ): Promise<string[]> {
   const dropped: string[] = []
   const names = await namesOf(maintenance, token)
   for (const role of roles) {
+    if (performance.now() >= until) break
     // The owner and the reader of a database that is still there belong to a removal that did not end
     if (names.exists && !role.startsWith(names.loginPrefix)) continue
     const obstacle = await dropRole({ server, maintenance, names }, role)

@@ -23,6 +23,8 @@ import { bindingRole, databaseLabel } from './parameters.ts'
 import { lifetimeMs, planOptionFaults, planOptions, planOptionsSource } from './plan-options.ts'
 import { removeInstance } from './removal.ts'
 import { repairInstance } from './repair/repair.ts'
+import { revoke } from './revocation.ts'
+import { loginsOf } from './roles.ts'
 import { scramVerifier } from './scram.ts'
 import { Servers } from './servers.ts'
 import { close } from './storage/closing.ts'
@@ -114,6 +116,10 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
         subject: () => ({ token }),
         save: () => task.saveState({ ...state }),
         endsBindings: true,
+        revoke: async (maintenance) => {
+          const place = { server, maintenance, names: instanceNames({ ...state, token }) }
+          await revoke(place, await loginsOf(maintenance, place.names))
+        },
         run: async (maintenance) => {
           const place = { server, maintenance, names: instanceNames({ ...state, token }) }
           if (backup !== undefined && state?.backedUp !== true) {
@@ -163,6 +169,7 @@ export function postgresqlProvider(options: PostgresqlProviderOptions): ServiceP
       await attempt(server, task, {
         subject: () => binding,
         save: () => task.saveState(binding),
+        revoke: (maintenance) => revoke({ server, maintenance, names }, [loginName(binding)]),
         run: (maintenance) => removeLogin({ server, maintenance, names }, loginName(binding))
       })
     },

@@ -1,10 +1,10 @@
 import type { Connection, Pool, QueryResultRow } from 'pg'
-import { BoundedClient, type BoundedPoolConfig, ConnectionUrlError, codeOf, openPool } from '../../postgres/index.ts'
-import { observePool } from '../../telemetry/index.ts'
+import { BoundedClient, type BoundedPoolConfig, ConnectionUrlError, codeOf } from '../../postgres/index.ts'
 import { AdminUrl, type Login } from './admin-url.ts'
 import { endBlockers } from './blockers.ts'
 import { bootstrap, type ServerFacts } from './bootstrap.ts'
-import { checkOut, connect, limitAnswers } from './connecting.ts'
+import { checkOut, connect, limitAnswers, renamed } from './connecting.ts'
+import { MaintenancePools } from './maintenance-pools.ts'
 import { NAME_PATTERNS } from './names.ts'
 import { DEFAULT_SERVER, type PostgresqlServer } from './options.ts'
 import { Session, unlessAborted, type Work } from './session.ts'
@@ -58,11 +58,9 @@ export class AdminServer {
   readonly setting: string
   /** Answers while the connections of the pool wait for locks. In the maintenance database. */
   readonly aside: SideConnection
-  readonly #poolSize: number
+  readonly #pools: MaintenancePools
   readonly #statements: Statements
   #url: { readonly text: string; readonly parsed: AdminUrl } | undefined
-  #pool: Pool | undefined
-  #stopObserving: (() => void) | undefined
   #facts: Promise<ServerFacts> | undefined
 
   constructor(options: PostgresqlServer, place: ServerPlace = {}) {
@@ -70,7 +68,8 @@ export class AdminServer {
     this.name = name
     this.options = options
     this.setting = setting
-    this.#poolSize = poolSize
+    const settings = () => this.#adminSettings({ application_name: IDLE_NAME })
+    this.#pools = new MaintenancePools({ name, size: poolSize, settings })
     this.#statements = new Statements(name)
     this.aside = new SideConnection(() => this.sideSettings(), this.#statements)
   }
@@ -123,7 +122,7 @@ export class AdminServer {
   async ping(): Promise<void> {
     // The checkout waits for an answer of the server
     const pinging = AbortSignal.timeout(PING_MS)
-    const client = await checkOut(this.#openPool(), pinging)
+    const client = await checkOut(this.#pools.main, pinging)
     client.release()
   }
 
@@ -143,10 +142,24 @@ export class AdminServer {
 
   /** A session in the maintenance database. */
   async openMaintenance(work: Work): Promise<Session> {
-    const client = await this.#entering(checkOut(this.#openPool(), work.signal), work)
+    return await this.#openIn(this.#pools.main, work)
+  }
+
+  /** Whether a task would have to wait for {@link AdminServer.openMaintenance}. */
+  get isBusy(): boolean {
+    return this.#pools.areBusy
+  }
+
+  /** The same, on one of the connections that are kept for short work while the others are busy. */
+  async openReserve(work: Work): Promise<Session> {
+    return await this.#openIn(this.#pools.reserve, work)
+  }
+
+  async #openIn(pool: Pool, work: Work): Promise<Session> {
+    const client = await this.#entering(checkOut(pool, work.signal), work)
     const query = this.#statements.on(client)
     const release = async (broken: boolean, pid: number | undefined) => {
-      if (!broken && (await renamed(query))) return client.release()
+      if (!broken && (await renamed(query, IDLE_NAME))) return client.release()
       client.release(true)
       if (work.signal.aborted) await this.#terminate(work, pid)
     }
@@ -213,27 +226,8 @@ export class AdminServer {
 
   /** Closes every connection. */
   async close(): Promise<void> {
-    const pool = this.#pool
-    this.#pool = undefined
-    this.#stopObserving?.()
     this.#facts = undefined
-    await Promise.all([pool?.end(), this.aside.close()])
-  }
-
-  #openPool(): Pool {
-    if (this.#pool !== undefined) return this.#pool
-    const pool = openPool(
-      this.#adminSettings({
-        application_name: IDLE_NAME,
-        max: this.#poolSize,
-        // One stays open, so that tenants who fill the server do not shut the broker out
-        min: 1,
-        allowExitOnIdle: true
-      })
-    )
-    this.#pool = pool
-    this.#stopObserving = observePool(`postgresql/${this.name}`, pool)
-    return pool
+    await Promise.all([this.#pools.close(), this.aside.close()])
   }
 
   #adminSettings(more: BoundedPoolConfig): BoundedPoolConfig {
@@ -247,7 +241,7 @@ export class AdminServer {
 
   /** Runs a statement on a connection of the pool. */
   readonly #query: Query = async <Row extends QueryResultRow>(sql: string, values?: readonly unknown[]) => {
-    const client = await checkOut(this.#openPool())
+    const client = await checkOut(this.#pools.main)
     let broken = true
     try {
       const rows = await this.#statements.on(client)<Row>(sql, values)
@@ -282,14 +276,4 @@ const TRIAL: BoundedPoolConfig = {
   application_name: IDLE_NAME,
   connectionTimeoutMillis: CONNECT_TIMEOUT_MS,
   silenceMs: TRIAL_MS
-}
-
-/** Takes the task's name and locks off a connection, so that nobody ends it for that task, or waits for it, later. */
-async function renamed(query: Query): Promise<boolean> {
-  try {
-    await query(`SELECT set_config('application_name', $1, false), pg_advisory_unlock_all()`, [IDLE_NAME])
-    return true
-  } catch {
-    return false
-  }
 }

@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
+import { dropLeftRoles } from '../../../src/providers/postgresql/left-roles.ts'
+import { AdminServer } from '../../../src/providers/postgresql/server.ts'
 import { alarmsOf, assertDiscreet, keptLog } from './failures.ts'
 import { OwnServer } from './own-server.ts'
 import { type AdminKind, adminKinds, cleanUp, connect, instanceOf, leftovers, scalar } from './support.ts'
@@ -142,6 +144,21 @@ test('deprovision: a login that resists does not keep the others from being shut
   assert.deepEqual(await sql('SELECT FROM pg_database WHERE datname = $1', [roles.database]), [])
   await sql(`ALTER ROLE ${roles.login} NOSUPERUSER`)
   await victim.deprovision()
+  assert.deepEqual(await leftovers(sql, victim.token), [])
+})
+
+test('watch: roles that an attacker has made expensive to drop do not keep the next round from its work', async (t) => {
+  const { victim, roles, adminUrl, sql } = await scene(t, 'superuser')
+  await sql(`CREATE DATABASE holder_${victim.token} OWNER ${roles.owner}`)
+  cleanUp(t, () => sql(`DROP DATABASE IF EXISTS holder_${victim.token}`))
+  await victim.deprovision()
+  await sql(`DROP DATABASE holder_${victim.token}`)
+  const server = new AdminServer({ adminUrl })
+  cleanUp(t, () => server.close())
+  const upkeep = { log: keptLog().log, signal: new AbortController().signal }
+  await dropLeftRoles(server, upkeep, 0)
+  assert.deepEqual(await leftovers(sql, victim.token), [roles.owner])
+  await dropLeftRoles(server, upkeep)
   assert.deepEqual(await leftovers(sql, victim.token), [])
 })
 

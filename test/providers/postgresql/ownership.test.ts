@@ -15,6 +15,18 @@ const run = promisify(execFile)
 const sessionStates = ['SELECT 1', 'SET ROLE NONE', 'DISCARD ALL', 'RESET ROLE', 'RESET ALL']
 
 for (const admin of adminKinds) {
+  test(`ownership: with ${admin}, objects in a schema that the owner has no right to outlive their binding`, async (t) => {
+    const { provider } = await setUp(t, { admin })
+    const instance = await instanceOf(t, provider)
+    const maker = await connect(t, await instance.uri('maker'))
+    await maker.query(`SET ROLE NONE; CREATE SCHEMA closed; CREATE TABLE closed.kept (id serial); CREATE VIEW closed.seen AS SELECT 1;
+      REVOKE ALL ON SCHEMA closed FROM osb_o_${instance.token}`)
+    const heir = await connect(t, await instance.uri('heir'))
+    await heir.query('DROP VIEW closed.seen')
+    await instance.unbind('maker')
+    await heir.query('INSERT INTO closed.kept DEFAULT VALUES; DROP SCHEMA closed CASCADE')
+  })
+
   for (const state of sessionStates) {
     test(`ownership: with ${admin}, after ${state}, every kind of object is the next binding's to alter and drop`, async (t) => {
       const { provider } = await setUp(t, { admin })

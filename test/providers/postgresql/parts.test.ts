@@ -160,6 +160,7 @@ test('faults: each kind is told apart', () => {
   assert.equal(fault('53100')?.alarm, true)
   assert.equal(fault('55P03')?.tries, 1)
   assert.equal(fault('42601'), undefined)
+  assert.equal(fault('42P01'), fault('42704'), 'a tenant dropped a table between a look and a statement')
   assert.equal(faultOf(new Error('Connection terminated unexpectedly'))?.tries, 4)
   assert.equal(faultOf(new ServerUnfit('too old'))?.description, 'too old')
   assert.equal(faultOf('no error'), undefined)

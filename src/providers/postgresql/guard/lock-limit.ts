@@ -16,7 +16,8 @@ export interface Excess {
 
 /**
  * Chooses the holders to end: those of instances above the limit of their plan, and, if the lock table is still almost
- * full, those of any instance.
+ * full, those of the instances that hold the most. An instance with many small holders must not cause the end of another
+ * instance's dump, which is one large holder.
  */
 export function excess({ holders, locks, capacity }: Pick<Sight, 'holders' | 'locks' | 'capacity'>): Excess {
   const ending = new Set<Holder>()
@@ -29,7 +30,7 @@ export function excess({ holders, locks, capacity }: Pick<Sight, 'holders' | 'lo
   }
   const rest = holders.filter((holder) => !ending.has(holder))
   const tooMany = locks - total([...ending]) - FULL_SHARE * capacity
-  for (const holder of largest(rest, tooMany)) ending.add(holder)
+  for (const holder of largestOfInstances(rest, tooMany)) ending.add(holder)
   return { holders: [...ending], floods }
 }
 
@@ -43,6 +44,24 @@ function largest(holders: readonly Holder[], locks: number): Holder[] {
       if (wanted) left -= holder.locks
       return wanted
     })
+}
+
+/** The same, always the next one of the instance that then has the most locks. */
+function largestOfInstances(holders: readonly Holder[], locks: number): Holder[] {
+  const instances = [...Map.groupBy(holders, ({ token }) => token).values()].map((own) => ({
+    left: own.toSorted((a, b) => a.locks - b.locks),
+    locks: total(own)
+  }))
+  const chosen: Holder[] = []
+  for (let left = locks; left > 0; ) {
+    const [most] = instances.toSorted((a, b) => b.locks - a.locks)
+    const holder = most?.left.pop()
+    if (most === undefined || holder === undefined || holder.locks === 0) break
+    chosen.push(holder)
+    most.locks -= holder.locks
+    left -= holder.locks
+  }
+  return chosen
 }
 
 function total(holders: readonly Holder[]): number {

@@ -97,7 +97,11 @@ WITH RECURSIVE locks AS MATERIALIZED (
   WHERE d.datname ~ $2 AND pg_get_userbyid(p.ownerid) ~ $3
 ), waiting AS MATERIALIZED (
   SELECT w.*, clock_timestamp() - w.waitstart AS waited, s.login, s.usesysid, s.application_name,
-         coalesce(t.token, substr(d.datname, 7, 20)) AS token, t.pid IS NOT NULL AS tenant
+         coalesce(t.token, substr(d.datname, 7, 20)) AS token, t.pid IS NOT NULL AS tenant,
+         t.pid IS NOT NULL AND w.database = 0 AND CASE w.locktype
+           WHEN 'object' THEN w.classid = ${DATABASES} AND (w.objid <> t.datid OR w.mode IN ${STRONG})
+           WHEN 'relation' THEN w.mode IN ${STRONG}
+           ELSE false END AS offends
   FROM locks AS w LEFT JOIN sessions AS s ON s.pid = w.pid LEFT JOIN tenants AS t ON t.pid = w.pid
   LEFT JOIN pg_database AS d ON s.pid IS NULL AND w.locktype = 'object' AND w.classid = ${DATABASES} AND d.oid = w.objid
     AND d.datname ~ $2
@@ -110,7 +114,9 @@ WITH RECURSIVE locks AS MATERIALIZED (
     SELECT w.application_name LIKE 'osb%' AND NOT w.tenant AND pg_has_role(w.usesysid, current_user, 'MEMBER') AS broker
   ) AS of
   WHERE (of.broker AND w.waited > interval '${BROKER_PATIENCE}')
-     OR (of.broker IS NOT TRUE AND (w.tenant OR w.database = 0) AND w.waited > interval '${OTHERS_PATIENCE}')
+     -- A session that must not wait at all is no victim: a tenant could wait for a session of another to have it ended.
+     OR (of.broker IS NOT TRUE AND NOT w.offends AND (w.tenant OR w.database = 0)
+         AND w.waited > interval '${OTHERS_PATIENCE}')
 ), blocking (victim, rule, token, pid, by) AS (
   SELECT v.pid, v.rule, v.token, v.pid, b.pid FROM victims AS v, unnest(pg_blocking_pids(v.pid)) AS b (pid)
   UNION
@@ -128,11 +134,7 @@ WITH RECURSIVE locks AS MATERIALIZED (
   WHERE c.by = 0
 ), offences AS (
   SELECT t.holder, CASE w.locktype WHEN 'object' THEN 'foreign-database' ELSE 'shared-catalog' END AS rule
-  FROM waiting AS w JOIN tenants AS t ON t.pid = w.pid
-  WHERE w.database = 0 AND CASE w.locktype
-    WHEN 'object' THEN w.classid = ${DATABASES} AND (w.objid <> t.datid OR w.mode IN ${STRONG})
-    WHEN 'relation' THEN w.mode IN ${STRONG}
-    ELSE false END
+  FROM waiting AS w JOIN tenants AS t ON t.pid = w.pid WHERE w.offends
   UNION
   SELECT b.holder, b.rule FROM blockers AS b JOIN tenants AS t USING (holder)
   WHERE b.rule = 'blocks-broker' OR b.token IS DISTINCT FROM t.token
