@@ -85,8 +85,9 @@ test('anchor: it makes way for an operator, and has its locks again afterwards',
     `SET lock_timeout = '20s'; BEGIN; LOCK TABLE pg_authid IN ACCESS EXCLUSIVE MODE; COMMIT`
   )
   await eventually(async () => (await look(anchor.query)).waitedFor, 'the operator waits')
-  await anchor.makeWay()
+  await anchor.giveWay()
   await locked
+  await look(anchor.query)
   const held = await operator.query(
     `SELECT FROM pg_locks WHERE relation = 'pg_authid'::regclass AND granted AND pid <> pg_backend_pid()`
   )
