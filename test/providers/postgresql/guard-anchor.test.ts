@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, type TestContext, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Client } from 'pg'
 import { codeOf } from '../../../src/postgres/index.ts'
 import { Anchor } from '../../../src/providers/postgresql/guard/anchor.ts'
@@ -9,7 +10,7 @@ import { eventually, guarded, Tenant } from './guard-scene.ts'
 import { OwnServer } from './own-server.ts'
 import { adminKinds, cleanUp, connect, instanceOf, type Scene, setUp } from './support.ts'
 
-const server = new OwnServer({ max_connections: '60' })
+const server = new OwnServer({ max_connections: '60', max_prepared_transactions: '2' })
 
 before(() => server.start())
 after(() => server.remove())
@@ -49,6 +50,39 @@ for (const admin of adminKinds) {
     await operator.query('ROLLBACK')
     assert.equal(await pidOf(anchor), before)
     assert.equal((await look(anchor.query)).waitedFor, false)
+  })
+
+  test(`look: with ${admin}, a session that waits for a prepared transaction is found while the lock table is full`, async (t) => {
+    const scene = await setUp(t, { admin, url: server.adminUrl })
+    const mine = await instanceOf(t, scene.provider)
+    const [preparing, waiting] = [await Tenant.on(t, await mine.uri('b')), await Tenant.on(t, await mine.uri('c'))]
+    const anchor = anchorOf(t, scene)
+    await anchor.query('SELECT')
+    await preparing.run(
+      'SET ROLE NONE',
+      'BEGIN',
+      'SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 3000) AS g',
+      `PREPARE TRANSACTION 'many'`
+    )
+    cleanUp(t, async () => {
+      await preparing.client.query('SELECT pg_advisory_unlock_all()')
+      await preparing.client.query(`ROLLBACK PREPARED 'many'`)
+    })
+    const wait = waiting.wait('SELECT pg_advisory_xact_lock(1)')
+    const flood = preparing.run('SELECT count(pg_advisory_lock(2, g)) FROM generate_series(1, 100000) AS g')
+    await assert.rejects(flood, { code: '53200' })
+    const locksOf = async () => {
+      const { holders } = await look(anchor.query)
+      return holders.find(({ pid }) => pid === null)
+    }
+    // A waiter is looked at after a second.
+    await sleep(1_500)
+    const prepared = await locksOf()
+    assert.equal(prepared?.gid, 'many')
+    assert.ok(prepared.locks >= 3000)
+    const [own] = await anchor.query('SELECT pid FROM pg_stat_get_activity(NULL) WHERE wait_event = $1', ['advisory'])
+    await anchor.query('SELECT pg_terminate_backend($1)', [own?.pid])
+    assert.equal(codeOf(await wait), '57P01')
   })
 
   test(`anchor: with ${admin}, a closed one leaves no connection, not even of a statement that runs`, async (t) => {

@@ -126,9 +126,9 @@ WITH RECURSIVE locks AS MATERIALIZED (
 ), blockers AS (
   SELECT t.holder, c.rule, c.token FROM blocking AS c JOIN tenants AS t ON t.pid = c.by
   UNION ALL
-  -- A prepared transaction blocks as process 0.
+  -- A prepared transaction blocks as process 0. Not all locks with all locks: a tenant may hold tens of thousands.
   SELECT t.holder, c.rule, c.token FROM blocking AS c
-  JOIN locks AS wanted ON wanted.pid = c.pid AND NOT wanted.granted
+  JOIN waiting AS wanted ON wanted.pid = c.pid
   JOIN locks AS held ON held.granted AND held.pid IS NULL AND ${SAME}
   JOIN tenants AS t ON t.holder = held.holder
   WHERE c.by = 0
