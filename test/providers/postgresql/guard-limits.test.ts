@@ -148,7 +148,7 @@ for (const admin of adminKinds) {
     const owner = await Tenant.on(t, uri)
     await owner.run('BEGIN', `ALTER ROLE CURRENT_USER PASSWORD 'x'`)
     await mine.watch()
-    assert.match((await mine.describe())?.notice ?? '', /^The storage is used up/)
+    assert.match((await mine.describe())?.notice ?? '', /^The storage quota is used up/)
     await eventually(() => owner.ended, 'the session has gone')
     assert.ok(acts(lines).every(({ rule }) => rule === 'blocks-broker'))
   })
