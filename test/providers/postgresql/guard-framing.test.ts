@@ -2,9 +2,12 @@ import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
 import { codeOf } from '../../../src/postgres/index.ts'
 import { Anchor } from '../../../src/providers/postgresql/guard/anchor.ts'
+import { Journal } from '../../../src/providers/postgresql/guard/journal.ts'
 import { excess } from '../../../src/providers/postgresql/guard/lock-limit.ts'
 import { type Holder, look } from '../../../src/providers/postgresql/guard/look.ts'
+import { Suspensions } from '../../../src/providers/postgresql/guard/suspensions.ts'
 import { AdminServer } from '../../../src/providers/postgresql/server.ts'
+import { keptLog } from './failures.ts'
 import { acts, eventually, guarded, Tenant } from './guard-scene.ts'
 import { OwnServer } from './own-server.ts'
 import { adminKinds, cleanUp, connect, instanceOf, setUp } from './support.ts'
@@ -58,6 +61,30 @@ for (const admin of adminKinds) {
     await assert.rejects(anchor.renew())
     const { holders } = await look(anchor.query)
     assert.ok(holders.some(({ login, locks }) => login === flooder.login && locks > 1000))
+  })
+
+  test(`suspension: with ${admin}, another login that queues for the catalog does not delay it`, async (t) => {
+    const { provider, adminUrl, sql } = await setUp(t, { admin, url: server.adminUrl })
+    const mine = await instanceOf(t, provider)
+    const [suspect, accomplice] = [await Tenant.on(t, await mine.uri('b')), await Tenant.on(t, await mine.uri('c'))]
+    const admins = new AdminServer({ adminUrl })
+    const [anchor, journal] = [new Anchor(admins), new Journal()]
+    cleanUp(t, () => Promise.all([anchor.close(), admins.close()]))
+    journal.begin({ log: keptLog().log, audit: async () => undefined }, [])
+    const suspensions = new Suspensions(admins, anchor, journal)
+    await look(anchor.query)
+    await admins.aside.query('SELECT 1')
+    // Waits for the anchor.
+    const queued = accomplice.wait('CREATE RULE r AS ON INSERT TO pg_authid DO NOTHING')
+    const waiting = 'SELECT FROM pg_lock_status() WHERE relation = 1260 AND NOT granted'
+    // The anchor has all the locks that it needs; others would wait behind the accomplice.
+    await eventually(async () => (await anchor.query(waiting)).length > 0, 'it waits')
+    suspensions.add({ login: suspect.login, token: mine.token, rule: 'shared-catalog' })
+    await suspensions.write(1_000_000)
+    assert.deepEqual(await sql('SELECT rolcanlogin AS may FROM pg_roles WHERE rolname = $1', [suspect.login]), [
+      { may: false }
+    ])
+    assert.equal(codeOf(await queued), '57P01')
   })
 
   test(`bind: with ${admin}, a session that uses what another binding has created goes on`, async (t) => {

@@ -55,6 +55,8 @@ export class ServerGuard {
 
   /** Resolves after the first round: a tenant must not be able to lock the guard out before it has connected. */
   async start(): Promise<void> {
+    // Suspensions are written on it, and an attack may let nobody connect later. If it fails now, the next use connects.
+    await this.#server.aside.query('SELECT').catch(() => undefined)
     this.#running = this.#run()
     await this.#running
     this.#schedule()

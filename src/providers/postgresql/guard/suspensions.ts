@@ -1,6 +1,7 @@
 import { setTimeout as delay } from 'node:timers/promises'
 import { alone } from '../alone.ts'
 import { codeOf } from '../faults.ts'
+import { NAME_PATTERNS } from '../names.ts'
 import { quoteIdentifier } from '../quoting.ts'
 import type { AdminServer } from '../server.ts'
 import type { Anchor } from './anchor.ts'
@@ -84,27 +85,27 @@ export class Suspensions {
   }
 
   /**
-   * Writes NOLOGIN. The tenant may have locked the row of its login, by an open `ALTER ROLE CURRENT_USER PASSWORD`, so the
-   * sessions in the way are ended while the statement waits.
+   * Writes NOLOGIN. The tenant may have locked the row of its login, by an open `ALTER ROLE CURRENT_USER PASSWORD`, and any
+   * tenant may queue for a lock on the catalog, so the sessions in the way are ended while the statement waits.
    */
   async #forbid(login: string): Promise<void> {
     const { aside } = this.#server
     const [own] = await aside.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')
     const settled = new AbortController()
     const writing = aside.query(`ALTER ROLE ${quoteIdentifier(login)} NOLOGIN`).finally(() => settled.abort())
-    const unblocking = this.#unblock(own?.pid ?? 0, login, settled.signal)
+    const unblocking = this.#unblock(own?.pid ?? 0, settled.signal)
     await Promise.all([writing, unblocking])
   }
 
-  async #unblock(pid: number, login: string, settled: AbortSignal): Promise<void> {
+  async #unblock(pid: number, settled: AbortSignal): Promise<void> {
     while (!settled.aborted) {
       await delay(UNBLOCK_MS, undefined, { signal: settled }).catch(() => undefined)
       if (settled.aborted) return
       await this.#anchor.query('SELECT pg_stat_clear_snapshot()')
       await this.#anchor.query(
         `SELECT pg_terminate_backend(s.pid) FROM pg_stat_get_activity(NULL) AS s
-         WHERE s.pid = ANY (pg_blocking_pids($1)) AND pg_get_userbyid(s.usesysid) = $2`,
-        [pid, login]
+         WHERE s.pid = ANY (pg_blocking_pids($1)) AND pg_get_userbyid(s.usesysid) ~ $2`,
+        [pid, NAME_PATTERNS.login]
       )
     }
   }
