@@ -97,6 +97,7 @@ test('SIGHUP: names in the rules that the catalog does not have are warned of, a
   })
   const { broker, write, offer, hangUp } = await served(t, limited('redis'))
   const warnings = () => broker.log.filter(({ level }) => level === 40).map(({ msg }) => msg)
+  await until('the first warning is logged', () => warnings().length > 0)
   assert.deepEqual(warnings(), ['platforms.cf.catalog[0] names the service redis, which the catalog does not have'])
   write(limited('mongo'))
   offer('mongo')
