@@ -13,6 +13,8 @@ export class SideConnection {
   readonly #settings: () => BoundedPoolConfig
   readonly #statements: Statements
   #connecting: Promise<BoundedClient> | undefined
+  /** Settles when the last statement has ended. */
+  #turn: Promise<unknown> = Promise.resolve()
 
   constructor(settings: () => BoundedPoolConfig, statements: Statements) {
     this.#settings = settings
@@ -22,7 +24,9 @@ export class SideConnection {
   /** Runs a statement, on a new connection if the last one was lost. Statements run one after another. */
   readonly query: Query = async <Row extends QueryResultRow>(sql: string, values: readonly unknown[] = []) => {
     const client = await this.#connected()
-    return await this.#statements.on(client)<Row>(sql, values)
+    const running = this.#turn.then(() => this.#statements.on(client)<Row>(sql, values))
+    this.#turn = running.catch(() => undefined)
+    return await running
   }
 
   async close(): Promise<void> {
