@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { Client } from 'pg'
 import { HostileSession, type Script } from '../providers/postgresql/hostile-session.ts'
+import { HostileBindings } from './hostile-bindings.ts'
 import type { HostileScene } from './hostile-scene.ts'
 import type { Journal } from './journal.ts'
 import { BOUND_MS, Requests } from './requests.ts'
@@ -28,11 +29,11 @@ export async function exceedQuotas(scene: HostileScene, journal: Journal, goOn: 
   for (let turn = 0; goOn(); turn += 1) {
     const instanceId = randomUUID()
     await asked('provision', () => requests.provision(instanceId, 'quota'))
-    const uri = await asked('bind', () => requests.bind(instanceId, randomUUID()))
-    if (uri !== undefined) {
-      const attacks = Object.entries(held(new URL(uri).pathname.slice(1)))
+    const bindings = await HostileBindings.of({ requests, instanceId, asked })
+    if (bindings !== undefined) {
+      const attacks = Object.entries(held(new URL(bindings.owner).pathname.slice(1)))
       const [what = '', statement = ''] = attacks[turn % attacks.length] ?? []
-      await exceed({ name: `storage quota: ${what}`, uri, statement, journal, goOn })
+      await exceed({ name: `storage quota: ${what}`, bindings, statement, journal, goOn })
     }
     await asked('deprovision', () => requests.deprovision(instanceId))
   }
@@ -40,13 +41,13 @@ export async function exceedQuotas(scene: HostileScene, journal: Journal, goOn: 
 
 interface Excess {
   readonly name: string
-  readonly uri: string
+  readonly bindings: HostileBindings
   readonly statement: string
   readonly journal: Journal
   readonly goOn: () => boolean
 }
 
-async function exceed({ name, uri, statement, journal, goOn }: Excess): Promise<void> {
+async function exceed({ name, bindings, statement, journal, goOn }: Excess): Promise<void> {
   journal.attackStarts(name)
   const outcome: Record<string, number> = {}
   const holding: Script = { as: 'login', steps: ['BEGIN', statement] }
@@ -57,15 +58,21 @@ async function exceed({ name, uri, statement, journal, goOn }: Excess): Promise<
   }
   const sessions: HostileSession[] = []
   try {
-    await run(uri, ['CREATE TABLE big (body bytea)', 'ALTER TABLE big ALTER body SET STORAGE EXTERNAL'])
-    await run(uri, [`INSERT INTO big SELECT ${MEGABYTE} FROM generate_series(1, 8)`])
-    sessions.push(...[holding, growing].map((script) => new HostileSession(uri, script)))
+    await run(bindings.owner, ['CREATE TABLE big (body bytea)', 'ALTER TABLE big ALTER body SET STORAGE EXTERNAL'])
+    await run(bindings.owner, [`INSERT INTO big SELECT ${MEGABYTE} FROM generate_series(1, 8)`])
+    sessions.push(...[holding, growing].map((script) => new HostileSession(() => bindings.owner, script)))
     let begun = false
     let locked = false
     for (const end = Date.now() + LOCKED_MS; !locked && goOn(); await sleep(LOOK_MS)) {
       if (!begun && (sessions[0]?.completed ?? 0) > 0) journal.attackBegins(name)
       begun ||= (sessions[0]?.completed ?? 0) > 0
-      locked = (await codeOfRefusal(uri, 'INSERT INTO big DEFAULT VALUES')) === '42501'
+      const refusal = await codeOfRefusal(bindings.owner, 'INSERT INTO big DEFAULT VALUES')
+      locked = refusal === '42501'
+      // The guard has suspended the login, so the database shows nothing until there is a new one.
+      if (refusal === '28000') {
+        journal.renewed(name)
+        await bindings.renew('owner')
+      }
       if (!locked && Date.now() > end) throw new Error(`The database is not locked within ${LOCKED_MS} ms.`)
     }
     outcome[locked ? 'locked' : 'over at the end of the run'] = 1

@@ -37,8 +37,8 @@ export class Attacker {
   }
 
   /**
-   * Whether the attack is on. Each script has come to its end, or its session or its login was stopped by the defence; or a
-   * session waits for a lock. Where a refusal is the defence, every session was refused.
+   * Whether the attack is on. Each script has come to its end or stays in its last step, or its session or its login was stopped
+   * by the defence; or a session waits for a lock. Where a refusal is the defence, every session was refused.
    */
   async isOn(sql: Sql): Promise<boolean> {
     if (this.attack.refused === true) return this.#sessions.every(({ ends }) => ends.size > 0)
@@ -99,8 +99,8 @@ function bindingOf(script: Script): keyof HostileBindings {
 }
 
 /** 57P01: the session was ended. 28000: the login is suspended, which happens only after an attack. */
-function hasBegun({ completed, ends }: HostileSession): boolean {
-  return completed > 0 || ends.has('57P01') || ends.has('login 28000')
+function hasBegun({ completed, lasts, ends }: HostileSession): boolean {
+  return completed > 0 || lasts || ends.has('57P01') || ends.has('login 28000')
 }
 
 /** Version 3.0 of the protocol, and the request that cancels a statement. */

@@ -28,6 +28,8 @@ export interface Script {
 
 /** Between two tries, so that an attacker does not spend the machine's time on refusals. */
 const PAUSE_MS = 50
+/** A last step that has run this long is one that stays, such as a sleep. */
+const LASTING_MS = 500
 const LOGIN_MS = 10_000
 /** A tenant may set all of these itself. */
 const LIMITS = ['statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout', 'idle_session_timeout']
@@ -43,6 +45,8 @@ export class HostileSession {
   pid: number | undefined
   /** Whether the server refused the latest login because of the role, such as a suspended one. */
   shutOut = false
+  /** When the last step of the script was sent, in milliseconds; undefined when it has ended. */
+  #lastStepAt: number | undefined
   readonly #uri: () => string
   readonly #running: Promise<void>
   #socket: Socket | undefined
@@ -53,6 +57,11 @@ export class HostileSession {
     this.#uri = typeof uri === 'string' ? () => uri : uri
     this.script = script
     this.#running = this.#run()
+  }
+
+  /** Whether the server has been at the last step of the script for a while. */
+  get lasts(): boolean {
+    return this.#lastStepAt !== undefined && Date.now() - this.#lastStepAt >= LASTING_MS
   }
 
   /** Hangs up without a word. */
@@ -117,14 +126,17 @@ export class HostileSession {
   /** A refusal ends the transaction, not the session; a lost session ends both. */
   async #attempt(client: Client, lost: Promise<never>): Promise<void> {
     try {
-      for (const step of this.script.steps) {
+      for (const [index, step] of this.script.steps.entries()) {
         if (this.#stopping) return
+        if (index === this.script.steps.length - 1) this.#lastStepAt = Date.now()
         if (typeof step === 'string') await Promise.race([client.query(step), lost])
         else await Promise.race([this.#stick(client, step), lost])
       }
+      this.#lastStepAt = undefined
       this.completed += 1
       if (this.script.end !== 'again') await lost
     } catch (error) {
+      this.#lastStepAt = undefined
       await Promise.race([client.query('ROLLBACK'), lost]).catch(() => {
         throw error
       })
