@@ -4,11 +4,9 @@ import { Client, Pool } from 'pg'
 import type { OsbClient } from '../../src/client/index.ts'
 import { codeOf } from '../providers/postgresql/hostile-session.ts'
 import type { Journal } from './journal.ts'
+import { passing } from './passing.ts'
 import { BOUND_MS, Requests } from './requests.ts'
 
-/** The lock table or the connections are full for a moment: a pool tries again. */
-const PASSING = new Set(['53200', '53300'])
-const RETRY_MS = 250
 const PAUSE_MS = 100
 
 /** Goes through lives of instances until it is told to stop: with an update, and a rotation of the bindings. */
@@ -118,17 +116,5 @@ async function logIn(connectionString: string, statement: string): Promise<void>
     await client.query(statement)
   } finally {
     await client.end().catch(() => undefined)
-  }
-}
-
-async function passing<T>(journal: Journal, work: () => Promise<T>): Promise<T> {
-  for (const end = Date.now() + BOUND_MS; ; await sleep(RETRY_MS)) {
-    try {
-      return await work()
-    } catch (error) {
-      const code = codeOf(error)
-      if (!PASSING.has(code) || Date.now() > end) throw error
-      journal.retry(code)
-    }
   }
 }
