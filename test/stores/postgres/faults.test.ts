@@ -49,6 +49,7 @@ describe('PostgresStore: faults of the server', { concurrency: true }, () => {
       assert.ok((await terminate(meddler, 'osb-test')) > 0)
     }
     await assert.rejects(store.start(start, cut), UNREACHABLE)
+    await until('the pool has noticed', async () => pool.totalCount === 0)
     assert.equal(await store.getInstance('i-1'), undefined)
     assert.equal(await store.getOperation(start.operation.operationId), undefined)
     assert.equal(await store.start(start, noEnqueue), 'started')
