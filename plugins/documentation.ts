@@ -2,6 +2,7 @@ import swagger from '@fastify/swagger'
 import swaggerUi from '@fastify/swagger-ui'
 import fp from 'fastify-plugin'
 import { finishApiDocument } from './api-document.ts'
+import { boundAnswers } from './bounded-answers.ts'
 
 /**
  * The OpenAPI 3.1 document of the routes, as `/docs/json` and `/docs/yaml`, and a viewer at `/docs`. No authentication and
@@ -39,13 +40,16 @@ export const documentation = fp(
       transformObject: (document) =>
         'openapiObject' in document ? finishApiDocument(document.openapiObject) : document.swaggerObject
     })
-    await app.register(swaggerUi, {
-      routePrefix: '/docs',
-      staticCSP: true,
-      transformStaticCSP: withoutOthers,
-      // The public validator would be told the address of the broker.
-      uiConfig: { validatorUrl: null },
-      logLevel: 'warn'
+    await app.register(async (scope) => {
+      boundAnswers(scope)
+      await scope.register(swaggerUi, {
+        routePrefix: '/docs',
+        staticCSP: true,
+        transformStaticCSP: withoutOthers,
+        // The public validator would be told the address of the broker.
+        uiConfig: { validatorUrl: null },
+        logLevel: 'warn'
+      })
     })
   },
   { name: 'osb-documentation', fastify: '5.x' }

@@ -1,10 +1,11 @@
 import { refusals } from './errors.ts'
 
 /**
- * Control characters, invisible format characters such as bidirectional marks and zero-width spaces, and line separators.
+ * Control characters, format characters such as bidirectional marks, line separators, and characters that Unicode lists as
+ * invisible (`Default_Ignorable_Code_Point`), such as Hangul fillers and variation selectors.
  * Ids appear in logs, terminals and dashboards, where these hide or reorder text.
  */
-const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/u
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Default_Ignorable_Code_Point}]/u
 
 /**
  * Refuses an id, such as that of an instance or space, that has unprintable characters.

@@ -22,6 +22,8 @@ const STALLED_MS = 10_000
 
 interface Connection {
   readonly network: string
+  /** Whether the address is exempt from the limit of an address. */
+  readonly exempt: boolean
   /** Addresses and ports of both ends, because a client may use one port for two of our addresses. */
   readonly peer: string
   /** The socket of requests: with TLS, not the one that was accepted. */
@@ -41,8 +43,9 @@ interface Network {
 
 /**
  * The open connections of a server, in total and by address. When a bound is reached, connections that were opened and
- * never used are closed first, then idle ones without an authenticated request, so that a client that only opens
- * connections keeps nobody out. If there are none, the new connection is marked as surplus, and its requests are refused.
+ * never used are closed first, then idle ones without an authenticated request, then busy ones without one of an address that
+ * has more connections than the new one's. If there are none, the new connection is marked as surplus, and its requests are
+ * refused.
  */
 export class Connections {
   readonly #bounds: ConnectionBounds
@@ -82,7 +85,16 @@ export class Connections {
     const { remoteAddress = '' } = socket
     const network = networkOf(remoteAddress)
     const peer = peerOf(socket)
-    const connection: Connection = { network, peer, socket, state: 'unused', lastRequestAt: 0, surplus: undefined }
+    const exempt = this.#bounds.isExempt?.(remoteAddress) === true
+    const connection: Connection = {
+      network,
+      exempt,
+      peer,
+      socket,
+      state: 'unused',
+      lastRequestAt: 0,
+      surplus: undefined
+    }
     const own = this.#networks.get(network) ?? { all: new Set(), unused: new Set() }
     this.#networks.set(network, own)
     own.all.add(connection)
@@ -91,7 +103,7 @@ export class Connections {
     this.#byPeer.set(peer, connection)
     this.#bySocket.set(socket, connection)
     socket.once('close', () => this.#forget(connection))
-    const exceeded = this.#exceeded(own, remoteAddress)
+    const exceeded = this.#exceeded(own, connection)
     if (exceeded === undefined) return
     const victim = exceeded === 'address' ? victimIn(own, connection) : this.#victim(connection)
     if (victim !== undefined) {
@@ -105,9 +117,9 @@ export class Connections {
     if (oldest !== undefined && this.#surplus.size > SPARE_CONNECTIONS) this.#close(oldest)
   }
 
-  #exceeded({ all }: Network, address: string): 'total' | 'address' | undefined {
-    const { max, maxPerAddress, isExempt } = this.#bounds
-    if (all.size > maxPerAddress && isExempt?.(address) !== true) return 'address'
+  #exceeded({ all }: Network, { exempt }: Connection): 'total' | 'address' | undefined {
+    const { max, maxPerAddress } = this.#bounds
+    if (all.size > maxPerAddress && !exempt) return 'address'
     return this.#open.size - this.#surplus.size > max ? 'total' : undefined
   }
 
@@ -117,8 +129,23 @@ export class Connections {
     const flooding = networks.reduce((one, other) => (other.unused.size > one.unused.size ? other : one))
     const unused = firstOther(flooding.unused, newcomer)
     if (unused !== undefined) return unused
-    for (const network of networks.sort((one, other) => other.all.size - one.all.size)) {
+    networks.sort((one, other) => other.all.size - one.all.size)
+    for (const network of networks) {
       const victim = victimIn(network, newcomer)
+      if (victim !== undefined) return victim
+    }
+    return this.#ofLargerNetwork(networks, newcomer)
+  }
+
+  /**
+   * The oldest connection without an authenticated request in a network that has more connections than the newcomer's, so that
+   * clients which request a lot and read nothing keep out nobody else.
+   */
+  #ofLargerNetwork(largestFirst: readonly Network[], newcomer: Connection): Connection | undefined {
+    const own = this.#networks.get(newcomer.network)?.all.size ?? 0
+    for (const { all } of largestFirst) {
+      if (all.size <= own) return undefined
+      const victim = [...all].find(({ state, surplus, exempt }) => state === 'used' && surplus === undefined && !exempt)
       if (victim !== undefined) return victim
     }
     return undefined

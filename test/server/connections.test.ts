@@ -97,6 +97,51 @@ test('connections: over the limit, those that do not read their answers make roo
   await until('the request with credentials is answered', () => platform.said.includes('201 Created'))
 })
 
+test('connections: those of two addresses that read no answers keep no other address out', async (t) => {
+  const greedy: Line[] = []
+  // Before the server closes, because it waits for answers.
+  t.after(() => greedy.forEach(({ socket }) => void socket.destroy()))
+  const { dial } = await guarded(t, { max: 6, maxPerAddress: 3 })
+  const from = ['127.0.0.2', '127.0.0.2', '127.0.0.2', '127.0.0.3', '127.0.0.3', '127.0.0.3']
+  greedy.push(...(await Promise.all(from.map(dial))))
+  for (const { socket, send } of greedy) {
+    socket.pause()
+    send(
+      get('/docs/static/swagger-ui-bundle.js')
+        .replace(/Authorization[^\r]*\r\n/, '')
+        .repeat(10)
+    )
+  }
+  await until('the answers begin', () => greedy.every(({ socket }) => socket.readableLength > 0))
+  for (const _ of [1, 2]) await authenticated(dial, 1)
+})
+
+test('documentation: clients that read no answers make room for those that do, and take no more memory', async (t) => {
+  const greedy: Line[] = []
+  t.after(() => greedy.forEach(({ socket }) => void socket.destroy()))
+  const { dial } = await guarded(t)
+  const path = '/docs/static/swagger-ui-bundle.js'
+  greedy.push(...(await Promise.all(Array.from({ length: 32 }, () => dial()))))
+  for (const { socket, send } of greedy) {
+    socket.pause()
+    send(get(path).repeat(10))
+  }
+  await until('the answers begin', () => greedy.every(({ socket }) => socket.readableLength > 0))
+  const refused = await dial()
+  refused.send(get(path, 'Connection: close\r\n'))
+  const [reply] = await refused.answers()
+  assert.equal(reply?.status, 503)
+  assert.match(reply.head, /\r\nretry-after: 5\r\n/i)
+  assert.equal(await statusOf(dial, '/v2/catalog'), 200)
+  const reader = async () => {
+    const line = await dial()
+    line.send(get(path, 'Connection: close\r\n'))
+    await until('the answer ends', () => line.closed)
+    return line.said.startsWith('HTTP/1.1 200')
+  }
+  await until('a stalled answer is given up', reader, 30_000)
+})
+
 test('connections: requests that are sent before the answers are handled in turn, and only a few of them', async (t) => {
   const held = Promise.withResolvers<void>()
   t.after(() => held.resolve())
