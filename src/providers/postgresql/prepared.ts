@@ -3,6 +3,8 @@ import { NAME_PATTERNS } from './names.ts'
 import { quoteIdentifier, quoteLiteral } from './quoting.ts'
 import { joinRole } from './roles.ts'
 import type { Session, Work } from './session.ts'
+import type { Query } from './statement.ts'
+import { withRoom } from './tenant.ts'
 
 /** A transaction that was prepared for a two-phase commit. */
 export interface Prepared {
@@ -11,17 +13,44 @@ export interface Prepared {
   readonly owner: string
 }
 
+/** What {@link rollBackIn} needs of a server. */
+interface Server {
+  readonly aside: { readonly query: Query }
+  openDatabase(work: Work, database: string): Promise<Session>
+}
+
 /** Opens a session in a database and rolls a prepared transaction back there; answers whether it still existed. */
 export async function rollBackIn(
-  server: { openDatabase(work: Work, database: string): Promise<Session> },
+  server: Server,
   work: Work,
   { database, ...prepared }: Prepared & { readonly database: string }
 ): Promise<boolean> {
-  const tenant = await server.openDatabase(work, database)
+  const tenant = await enter(server, work, database)
   try {
     return await rollBack(tenant, prepared)
   } finally {
     await tenant.close()
+  }
+}
+
+/**
+ * Opens a session in a database although its tenant uses all connections. A transaction may also lock the row of the database,
+ * so that the limit of connections cannot be raised. Then the sessions of the tenant end.
+ */
+async function enter(server: Server, work: Work, database: string): Promise<Session> {
+  const open = () => server.openDatabase(work, database)
+  try {
+    return await withRoom(server.aside, database, open)
+  } catch (error) {
+    if (codeOf(error) !== '55P03') throw error
+    const ended = await server.aside.query<{ login: string }>(
+      `SELECT pg_get_userbyid(usesysid)::text AS login, pg_terminate_backend(pid) FROM pg_stat_get_activity(NULL)
+       WHERE datid = (SELECT oid FROM pg_database WHERE datname = $1) AND pg_get_userbyid(usesysid) ~ $2`,
+      [database, NAME_PATTERNS.login]
+    )
+    const logins = [...new Set(ended.map(({ login }) => login))]
+    work.log.warn({ database, logins }, 'Ended sessions that kept the broker from a prepared transaction.')
+    return await open()
   }
 }
 

@@ -13,6 +13,7 @@ import {
   instanceOf,
   leftovers,
   plainAdmin,
+  scalar,
   setUp
 } from './support.ts'
 
@@ -72,6 +73,37 @@ for (const admin of adminKinds) {
     await other.query(`COMMIT PREPARED 'honest'`)
     await other.query('SELECT FROM kept')
   })
+
+  for (const [guard, locked] of [
+    [false, false],
+    [true, false],
+    [false, true],
+    [true, true]
+  ]) {
+    const what = `with ${admin} and ${guard ? 'a' : 'no'} guard`
+    const where = `a database without free connections${locked ? ' and with a locked row' : ''}`
+    test(`deprovision: ${what}, a prepared transaction in ${where} is in nobody's way`, async (t) => {
+      const { provider, sql } = await setUp(t, { admin, url: server.adminUrl })
+      if (guard) await provider.start?.({ log: keptLog().log, audit: async () => undefined })
+      const victim = await instanceOf(t, provider)
+      const attacker = await instanceOf(t, provider, { connection_limit: 3, database_connection_limit: 3 })
+      const uri = await attacker.uri('b')
+      const client = await connect(t, uri)
+      await client.query(
+        `SET ROLE NONE; BEGIN; ALTER ROLE CURRENT_USER IN DATABASE ${victim.database} SET work_mem = '5MB'`
+      )
+      // Only a warning, but it writes the row of the database.
+      if (locked) await client.query(`GRANT CONNECT ON DATABASE ${attacker.database} TO CURRENT_USER`)
+      await client.query(`PREPARE TRANSACTION 'hostile'`)
+      await connect(t, uri)
+      await connect(t, uri)
+      await victim.deprovision()
+      assert.deepEqual(await leftovers(sql, victim.token), [])
+      const [row] = await sql('SELECT datconnlimit AS "limit" FROM pg_database WHERE datname = $1', [attacker.database])
+      assert.equal(row?.limit, 3)
+      if (!locked) assert.equal(await scalar(client, 'SELECT 1'), 1)
+    })
+  }
 }
 
 test('a plain admin that may not act as the reader says so once, and rolls back as soon as it may', async (t) => {
