@@ -1,5 +1,5 @@
 import { NAME_PATTERNS } from './names.ts'
-import { quoteIdentifier, quoteLiteral } from './quoting.ts'
+import { rollBackIn } from './prepared.ts'
 import type { Session, Work } from './session.ts'
 import type { Query } from './statement.ts'
 
@@ -22,7 +22,7 @@ interface Waiting {
   /** Of its server process. */
   readonly pid: number
   readonly waitedMs: number
-  /** Token of the instance with logins that are left alone. */
+  /** Token of the instance with roles that are left alone. */
   readonly spared?: string
 }
 
@@ -31,7 +31,7 @@ interface Waiting {
  * after a while the upkeep, so that a tenant cannot hold up a task with it. Sessions of administrators are left alone.
  */
 export async function endBlockers(server: Server, work: Work, { pid, waitedMs, spared }: Waiting): Promise<void> {
-  const spares = spared === undefined ? null : `^osb_(o|b)_${spared}(_|$)`
+  const spares = spared === undefined ? null : `^osb_(o|r|b)_${spared}(_|$)`
   const upkeepToo = waitedMs >= UPKEEP_MS && work.applicationName !== UPKEEP_NAME
   const blockers = await server.aside.query<{ pid: number; name: string | null; ended: boolean | null }>(
     `SELECT pid, pg_get_userbyid(usesysid)::text AS name,
@@ -73,8 +73,9 @@ async function endStuck(server: Server, work: Work, pid: number): Promise<void> 
 }
 
 /**
- * Rolls back the prepared transactions of tenants that hold the lock for which the process waits. A transaction of an instance
- * that is spared has a minute, because a transaction manager may be about to end it.
+ * Rolls back the prepared transactions of tenants that hold the lock for which the process waits, in whatever role of the
+ * instance they were prepared. A transaction of an instance that is spared has a minute, because a transaction manager may be
+ * about to end it.
  */
 async function rollBackBlocking(
   server: Server,
@@ -105,21 +106,10 @@ async function rollBackBlocking(
      JOIN pg_prepared_xacts AS x ON x.transaction = own.transactionid
      WHERE wanted.pid = $1 AND NOT wanted.granted AND x.owner ~ $2
        AND ((x.owner ~ $3) IS NOT TRUE OR x.prepared < now() - interval '1 minute')`,
-    [pid, NAME_PATTERNS.possessor, spares]
+    [pid, NAME_PATTERNS.role, spares]
   )
-  for (const { gid, owner, database } of blocking) {
-    const tenant = await server.openDatabase(work, database)
-    try {
-      await rollBack(tenant, { gid, owner })
-      work.log.warn({ owner }, 'Rolled back a prepared transaction that blocked the broker.')
-    } finally {
-      await tenant.close()
-    }
+  for (const prepared of blocking) {
+    if (!(await rollBackIn(server, work, prepared))) continue
+    work.log.warn({ owner: prepared.owner }, 'Rolled back a prepared transaction that blocked the broker.')
   }
-}
-
-/** Rolls back a prepared transaction of the session's database, as its owner, because an admin may have no right to. */
-export async function rollBack(tenant: Session, { gid, owner }: { gid: string; owner: string }): Promise<void> {
-  await tenant.query(`SET ROLE ${quoteIdentifier(owner)}`)
-  await tenant.query(`ROLLBACK PREPARED ${quoteLiteral(gid)}`)
 }

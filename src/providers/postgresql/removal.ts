@@ -1,5 +1,5 @@
-import { rollBack } from './blockers.ts'
 import type { Place } from './instances.ts'
+import { type Prepared, rollBack } from './prepared.ts'
 import { quoteIdentifier } from './quoting.ts'
 import { failureOf, revoke } from './revocation.ts'
 import { removeRole } from './role-removal.ts'
@@ -16,17 +16,21 @@ export async function removeInstance(place: Place): Promise<void> {
   const logins = await loginsOf(maintenance, names)
   // All are shut out before anything is dropped, because a login that still works could lock what is to be dropped
   const failures = [...(await revoke(place, logins))]
-  await rollBackPrepared(place)
+  const unended = await failureOf(maintenance, () => rollBackPrepared(place))
   await maintenance.generate(
     // One whose DROP was interrupted (-2) can be dropped, and nothing else
     `SELECT format('ALTER DATABASE %I ALLOW_CONNECTIONS false', datname) FROM pg_database
      WHERE datname = $1 AND datconnlimit <> -2 AND ${OURS}`,
     [names.database, names.owner]
   )
-  await maintenance.generate(
-    `SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname = $1 AND ${OURS}`,
-    [names.database, names.owner]
+  const undropped = await failureOf(maintenance, () =>
+    maintenance.generate(
+      `SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database WHERE datname = $1 AND ${OURS}`,
+      [names.database, names.owner]
+    )
   )
+  // A transaction that could not be rolled back is why the database could not be dropped.
+  if (undropped !== undefined) throw unended ?? undropped
   for (const role of [...logins, names.reader, names.owner]) {
     const failure = await failureOf(maintenance, () => removeRole(place, role))
     if (failure !== undefined) failures.push(failure)
@@ -43,7 +47,7 @@ const OURS = `(datdba = (SELECT oid FROM pg_roles WHERE rolname = current_user)
  */
 export async function rollBackPrepared({ server, maintenance, names }: Place, login?: string): Promise<void> {
   const { database } = names
-  const prepared = await maintenance.query<{ gid: string; owner: string }>(
+  const prepared = await maintenance.query<Prepared & Record<string, unknown>>(
     `SELECT gid, owner::text FROM pg_prepared_xacts
      WHERE database = $1 AND owner IS NOT NULL AND ($2::text IS NULL OR owner = $2)`,
     [database, login ?? null]

@@ -3,6 +3,9 @@ import { quoteIdentifier } from './quoting.ts'
 import type { AdminServer } from './server.ts'
 import type { Session } from './session.ts'
 
+/** A connection to the maintenance database. */
+type Admin = Pick<Session, 'query'>
+
 /** How far a full database is opened for the admin. */
 const EXTRA_CONNECTIONS = 5
 
@@ -23,7 +26,7 @@ export async function inDatabase<T>(
 }
 
 /** Connects even when the tenant uses all connections of the database: the limit is raised for as long as it takes. */
-export async function withRoom<T>(maintenance: Session, database: string, open: () => Promise<T>): Promise<T> {
+export async function withRoom<T>(maintenance: Admin, database: string, open: () => Promise<T>): Promise<T> {
   try {
     return await open()
   } catch (error) {
@@ -35,13 +38,14 @@ export async function withRoom<T>(maintenance: Session, database: string, open: 
     try {
       return await open()
     } finally {
-      await setConnectionLimit(maintenance, database, limit)
+      // An error would lose the connection that is open. The next bind or repair sets the limit again
+      await setConnectionLimit(maintenance, database, limit).catch(() => undefined)
     }
   }
 }
 
 /** -1: none; -2: the database is invalid, because its DROP was interrupted; undefined: there is no such database. */
-export async function connectionLimit(maintenance: Session, database: string): Promise<number | undefined> {
+export async function connectionLimit(maintenance: Admin, database: string): Promise<number | undefined> {
   const [row] = await maintenance.query<{ limit: number }>(
     'SELECT datconnlimit AS limit FROM pg_database WHERE datname = $1',
     [database]
@@ -49,6 +53,6 @@ export async function connectionLimit(maintenance: Session, database: string): P
   return row?.limit
 }
 
-export async function setConnectionLimit(maintenance: Session, database: string, limit: number): Promise<void> {
+export async function setConnectionLimit(maintenance: Admin, database: string, limit: number): Promise<void> {
   await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} CONNECTION LIMIT ${limit.toFixed(0)}`)
 }

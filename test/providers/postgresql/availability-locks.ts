@@ -173,13 +173,27 @@ function prepared({ victimDatabase }: AvailabilityTargets): AvailabilityAttack[]
     prepared: true,
     scripts: [{ as: 'login', steps: ['BEGIN', ...steps, `PREPARE TRANSACTION 'hostile'`] }, ...others]
   })
+  // The login holds the lock, and the transaction belongs to a role that stays when the login is removed.
+  const disguised = (name: string, as: HostileRole, letter: 'o' | 'r'): AvailabilityAttack => {
+    const act = `SELECT set_config('role', 'osb_${letter}_' || substr(current_database(), 7, 20), false)`
+    const steps = [
+      'SET ROLE NONE',
+      'BEGIN',
+      `ALTER ROLE CURRENT_USER PASSWORD 'x'`,
+      act,
+      `PREPARE TRANSACTION 'hostile'`
+    ]
+    return { name: `prepared: ${name}`, prepared: true, scripts: [{ as, steps, end: 'again' }] }
+  }
   const drop: Script = { as: 'owner', steps: [`DROP DATABASE ${victimDatabase}`], end: 'again' }
   return [
     prepare('its own password changed', [`ALTER ROLE CURRENT_USER PASSWORD 'x'`]),
     prepare('a setting for another database', [settingFor(victimDatabase)]),
     prepare('DROP DATABASE behind a setting for another database', [settingFor(victimDatabase)], [drop]),
     prepare('DROP SUBSCRIPTION IF EXISTS', ['DROP SUBSCRIPTION IF EXISTS nothing']),
-    prepare('locks of its own', ['SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 2000) AS g'])
+    prepare('locks of its own', ['SELECT count(pg_advisory_xact_lock(g)) FROM generate_series(1, 2000) AS g']),
+    disguised('as the reader', 'reader', 'r'),
+    disguised('as the owner through SET ROLE', 'login', 'o')
   ]
 }
 

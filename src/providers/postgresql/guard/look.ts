@@ -77,7 +77,8 @@ const SAME = ['locktype', 'database', 'relation', 'page', 'tuple', 'transactioni
  */
 const LOOK = `
 WITH RECURSIVE locks AS MATERIALIZED (
-  SELECT l.*, coalesce(l.pid::text, l.virtualtransaction) AS holder FROM pg_lock_status() AS l
+  -- Predicate locks of SERIALIZABLE transactions block nobody, and are in a table of their own.
+  SELECT l.*, coalesce(l.pid::text, l.virtualtransaction) AS holder FROM pg_lock_status() AS l WHERE l.mode <> 'SIReadLock'
 ), sessions AS MATERIALIZED (
   SELECT s.pid, s.datid, s.usesysid, s.application_name, s.backend_start, pg_get_userbyid(s.usesysid)::text AS login
   FROM pg_stat_get_activity(NULL) AS s

@@ -1,11 +1,11 @@
 import type { TaskLog } from '../../../core/provider.ts'
 import { codeOf } from '../faults.ts'
+import { rollBackIn } from '../prepared.ts'
 import type { AdminServer } from '../server.ts'
 import { Anchor } from './anchor.ts'
 import type { Journal, Rule } from './journal.ts'
 import { excess } from './lock-limit.ts'
 import { type Holder, look, OFFENCES, type Sight } from './look.ts'
-import { rollBackPrepared } from './prepared.ts'
 import { Suspensions } from './suspensions.ts'
 
 /** Pause between two rounds, in milliseconds. */
@@ -19,6 +19,11 @@ const GOING_MS = 5_000
 /** How old the transaction of the {@link Anchor} becomes, if the lock table has room for the next one. */
 const ANCHOR_MS = 60_000
 const ROOM_SHARE = 0.5
+
+const MAY_NOT_END = 'The admin of the PostgreSQL server may not end sessions of tenants: grant it pg_signal_backend.'
+const MAY_NOT_ROLL_BACK =
+  'The admin of the PostgreSQL server may not roll back a prepared transaction of a tenant, because it may not act as the ' +
+  'role that prepared it: grant it this role with ADMIN OPTION, or roll the transaction back as a superuser.'
 
 /** A holder that has to go, and why. */
 interface Verdict {
@@ -38,10 +43,11 @@ export class ServerGuard {
   readonly #sharing = new Map<string, number>()
   /** When a holder was ended. */
   readonly #ended = new Map<string, number>()
+  /** Errors that the log has. */
+  readonly #reported = new Set<string>()
   #timer: NodeJS.Timeout | undefined
   #running: Promise<void> = Promise.resolve()
   #failing = false
-  #forbidden = false
   #anchoredAt = 0
   #pauseMs = PAUSE_MS
 
@@ -144,10 +150,7 @@ export class ServerGuard {
   async #end({ holder, rule }: Verdict, now: number): Promise<boolean> {
     const key = `${holder.holder} ${holder.startedAt}`
     try {
-      const { server, work } = { server: this.#server, work: this.#work() }
-      if (holder.pid !== null) {
-        if (!(await this.#endSession(holder))) return false
-      } else if (!(await rollBackPrepared(server, work, holder))) return false
+      if (!(await (holder.gid === null ? this.#endSession(holder) : this.#rollBack(holder, holder.gid)))) return false
     } catch (error) {
       this.#failedToEnd(holder, error)
       return false
@@ -174,19 +177,22 @@ export class ServerGuard {
     return row?.ended === true
   }
 
-  #failedToEnd({ login, database }: Holder, error: unknown): void {
+  async #rollBack({ database, login }: Holder, gid: string): Promise<boolean> {
+    return await rollBackIn(this.#server, this.#work(), { database, owner: login, gid })
+  }
+
+  #failedToEnd({ login, database, gid }: Holder, error: unknown): void {
     const code = codeOf(error)
     if (code !== '42501') {
       // The next round tries again.
       this.#log.debug({ login, database, code, reason: String(error) }, 'The guard could not end a session.')
       return
     }
-    if (this.#forbidden) return
-    this.#forbidden = true
-    this.#log.error(
-      { server: this.#server.name, login, database, code },
-      'The admin of the PostgreSQL server may not end sessions of tenants: grant it pg_signal_backend.'
-    )
+    const message = gid === null ? MAY_NOT_END : MAY_NOT_ROLL_BACK
+    if (this.#reported.has(message)) return
+    this.#reported.add(message)
+    const fields = { server: this.#server.name, login, database, code }
+    this.#log.error(gid === null ? fields : { ...fields, gid }, message)
   }
 
   /**
