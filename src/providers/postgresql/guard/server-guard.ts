@@ -6,6 +6,7 @@ import type { Journal, Rule } from './journal.ts'
 import { excess } from './lock-limit.ts'
 import { type Holder, look, OFFENCES, type Sight } from './look.ts'
 import { rollBackPrepared } from './prepared.ts'
+import { relieve } from './relief.ts'
 import { Suspensions } from './suspensions.ts'
 
 /** Pause between two rounds, in milliseconds. */
@@ -19,6 +20,9 @@ const GOING_MS = 5_000
 /** How old the transaction of the {@link Anchor} becomes, if the lock table has room for the next one. */
 const ANCHOR_MS = 60_000
 const ROOM_SHARE = 0.5
+
+/** SQLSTATE of a full lock table. */
+const FULL = '53200'
 
 /** A holder that has to go, and why. */
 interface Verdict {
@@ -85,11 +89,25 @@ export class ServerGuard {
       if (this.#failing) this.#log.info({ server: this.#server.name }, 'The guard watches the server again.')
       this.#failing = false
     } catch (error) {
+      if (codeOf(error) === FULL && (await this.#relieve())) return
       if (this.#failing || this.#stopping.signal.aborted) return
       this.#failing = true
       const fields = { server: this.#server.name, code: codeOf(error), reason: String(error) }
       this.#log.warn(fields, 'The guard cannot watch the server. It tries again every second.')
     }
+  }
+
+  /** Without a look, because the lock table is full. Whether sessions were ended, so that the next look is worth a try. */
+  async #relieve(): Promise<boolean> {
+    // The pause of 1 s would let the table fill up again.
+    const logins = await relieve(this.#anchor.query).catch(() => [])
+    if (logins.length > 0) this.#pauseMs = FLOOD_PAUSE_MS
+    for (const login of new Set(logins)) {
+      const act = { rule: 'locks', login, token: tokenOf(login) } as const
+      this.#journal.note({ ...act, action: 'end', server: this.#server.name })
+      this.#suspensions.add(act)
+    }
+    return logins.length > 0
   }
 
   async #round(now: number): Promise<void> {
@@ -207,4 +225,9 @@ export class ServerGuard {
   #work() {
     return { applicationName: 'osb:guard', signal: this.#stopping.signal, log: this.#log }
   }
+}
+
+/** The token of the instance in the name of a login. */
+function tokenOf(login: string): string {
+  return login.slice('osb_b_'.length, 'osb_b_'.length + 20)
 }
