@@ -12,6 +12,26 @@ const CONNECT_MS = 5_000
 const FIRST_LOCK_TIMEOUT = '5s'
 const NEXT_LOCK_TIMEOUT = '200ms'
 
+/** Catalogs that PostgreSQL reads to parse and plan a statement whose caches it has emptied. */
+const CATALOGS = [
+  'pg_aggregate',
+  'pg_am',
+  'pg_amop',
+  'pg_amproc',
+  'pg_attribute',
+  'pg_cast',
+  'pg_class',
+  'pg_collation',
+  'pg_index',
+  'pg_namespace',
+  'pg_opclass',
+  'pg_operator',
+  'pg_opfamily',
+  'pg_proc',
+  'pg_type'
+]
+const LOCK_CATALOGS = CATALOGS.map((name) => `(SELECT 1 FROM ${name} LIMIT 0)`).join(' UNION ALL ')
+
 /** An open transaction that holds the locks. */
 interface Held {
   readonly client: BoundedClient
@@ -115,6 +135,7 @@ export class Anchor {
       )
       // What caches of roles and databases are filled from: planning locks the catalogs and all of their indexes.
       await query('SELECT FROM pg_roles, pg_auth_members, pg_database LIMIT 0')
+      await query(LOCK_CATALOGS)
       // A round may take longer than the timeout of other side connections. Only PostgreSQL 17 and later have the second.
       await query(
         `SELECT set_config(name, CASE name WHEN 'lock_timeout' THEN $1 WHEN 'transaction_timeout' THEN '0' ELSE '60s' END, true)

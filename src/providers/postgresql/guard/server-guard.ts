@@ -6,6 +6,7 @@ import { Anchor } from './anchor.ts'
 import type { Journal, Rule } from './journal.ts'
 import { excess } from './lock-limit.ts'
 import { type Holder, look, OFFENCES, type Sight } from './look.ts'
+import { relieve } from './relief.ts'
 import { Suspensions } from './suspensions.ts'
 
 /** Pause between two rounds, in milliseconds. */
@@ -24,6 +25,8 @@ const MAY_NOT_END = 'The admin of the PostgreSQL server may not end sessions of 
 const MAY_NOT_ROLL_BACK =
   'The admin of the PostgreSQL server may not roll back a prepared transaction of a tenant, because it may not act as the ' +
   'role that prepared it: grant it this role with ADMIN OPTION, or roll the transaction back as a superuser.'
+/** SQLSTATE of a full lock table. */
+const FULL = '53200'
 
 /** A holder that has to go, and why. */
 interface Verdict {
@@ -91,11 +94,25 @@ export class ServerGuard {
       if (this.#failing) this.#log.info({ server: this.#server.name }, 'The guard watches the server again.')
       this.#failing = false
     } catch (error) {
+      if (codeOf(error) === FULL && (await this.#relieve())) return
       if (this.#failing || this.#stopping.signal.aborted) return
       this.#failing = true
       const fields = { server: this.#server.name, code: codeOf(error), reason: String(error) }
       this.#log.warn(fields, 'The guard cannot watch the server. It tries again every second.')
     }
+  }
+
+  /** Without a look, because the lock table is full. Whether sessions were ended, so that the next look is worth a try. */
+  async #relieve(): Promise<boolean> {
+    // The pause of 1 s would let the table fill up again.
+    const logins = await relieve(this.#anchor.query).catch(() => [])
+    if (logins.length > 0) this.#pauseMs = FLOOD_PAUSE_MS
+    for (const login of new Set(logins)) {
+      const act = { rule: 'locks', login, token: tokenOf(login) } as const
+      this.#journal.note({ ...act, action: 'end', server: this.#server.name })
+      this.#suspensions.add(act)
+    }
+    return logins.length > 0
   }
 
   async #round(now: number): Promise<void> {
@@ -213,4 +230,9 @@ export class ServerGuard {
   #work() {
     return { applicationName: 'osb:guard', signal: this.#stopping.signal, log: this.#log }
   }
+}
+
+/** The token of the instance in the name of a login. */
+function tokenOf(login: string): string {
+  return login.slice('osb_b_'.length, 'osb_b_'.length + 20)
 }
