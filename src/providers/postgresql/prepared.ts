@@ -40,7 +40,7 @@ export async function rollBackIn(
 async function enter(server: Server, work: Work, database: string): Promise<Session> {
   const open = () => server.openDatabase(work, database)
   try {
-    return await withRoom(server.aside, database, open)
+    return await withRoom({ query: server.aside.query, work }, database, open)
   } catch (error) {
     if (codeOf(error) !== '55P03') throw error
     const ended = await server.aside.query<{ login: string }>(

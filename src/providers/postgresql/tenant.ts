@@ -3,8 +3,8 @@ import { quoteIdentifier } from './quoting.ts'
 import type { AdminServer } from './server.ts'
 import type { Session } from './session.ts'
 
-/** A connection to the maintenance database. */
-type Admin = Pick<Session, 'query'>
+/** What is used of a session in the maintenance database. */
+type Admin = Pick<Session, 'query' | 'work'>
 
 /** How far a full database is opened for the admin. */
 const EXTRA_CONNECTIONS = 5
@@ -38,14 +38,20 @@ export async function withRoom<T>(maintenance: Admin, database: string, open: ()
     try {
       return await open()
     } finally {
-      // An error would lose the connection that is open. The next bind or repair sets the limit again
-      await setConnectionLimit(maintenance, database, limit).catch(() => undefined)
+      // An error would lose the connection that is open
+      await setConnectionLimit(maintenance, database, limit).catch((error: unknown) => {
+        const fields = { database, limit, reason: String(error) }
+        maintenance.work.log.warn(fields, 'A raised connection limit stays until the next bind or repair.')
+      })
     }
   }
 }
 
 /** -1: none; -2: the database is invalid, because its DROP was interrupted; undefined: there is no such database. */
-export async function connectionLimit(maintenance: Admin, database: string): Promise<number | undefined> {
+export async function connectionLimit(
+  maintenance: Pick<Session, 'query'>,
+  database: string
+): Promise<number | undefined> {
   const [row] = await maintenance.query<{ limit: number }>(
     'SELECT datconnlimit AS limit FROM pg_database WHERE datname = $1',
     [database]
@@ -53,6 +59,10 @@ export async function connectionLimit(maintenance: Admin, database: string): Pro
   return row?.limit
 }
 
-export async function setConnectionLimit(maintenance: Admin, database: string, limit: number): Promise<void> {
+export async function setConnectionLimit(
+  maintenance: Pick<Session, 'query'>,
+  database: string,
+  limit: number
+): Promise<void> {
   await maintenance.query(`ALTER DATABASE ${quoteIdentifier(database)} CONNECTION LIMIT ${limit.toFixed(0)}`)
 }
