@@ -4,7 +4,7 @@ import { sendRefusal } from './errors.ts'
 
 /** Answers that are on their way at once. The parts of one page are fewer. */
 const MAX_ANSWERS = 32
-/** An answer that a client reads takes less time, also on a slow connection. */
+/** An answer that takes longer makes room for a new one, because its client probably does not read it. */
 const STALLED_MS = 5_000
 
 /**

@@ -139,7 +139,7 @@ export class Connections {
 
   /**
    * The oldest connection without an authenticated request in a network that has more connections than the newcomer's, so that
-   * clients which request a lot and read nothing keep out nobody else.
+   * the clients of a network cannot keep others out by requests whose answers they do not read.
    */
   #ofLargerNetwork(largestFirst: readonly Network[], newcomer: Connection): Connection | undefined {
     const own = this.#networks.get(newcomer.network)?.all.size ?? 0

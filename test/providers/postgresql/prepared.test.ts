@@ -122,7 +122,7 @@ test('a plain admin that may not act as the reader says so once, and rolls back 
   assert.doesNotMatch(alarms[0]?.message ?? '', /pg_signal_backend/)
 })
 
-test('deprovision: a transaction that an administrator has prepared keeps the database, which nobody may enter', async (t) => {
+test('deprovision: a transaction that an administrator has prepared keeps the database, and the database is closed', async (t) => {
   const { provider, sql } = await setUp(t, { admin: 'CREATEDB CREATEROLE', url: server.adminUrl })
   const instance = new Instance(provider)
   await instance.provision()
@@ -148,7 +148,7 @@ async function preparedAsReader(t: TestContext, instance: Instance) {
   return { login: tenant.login, reader: `osb_r_${instance.token}` }
 }
 
-/** Changes the row of a login as a statement of the broker that has nobody but the guard to unblock it. */
+/** Changes the row of a login as a statement of the broker does. Only the guard can unblock it. */
 async function changeAsBroker(t: TestContext, login: string): Promise<void> {
   const session = await connect(t, server.adminUrl)
   await session.query(`SET application_name = 'osb:test'; SET lock_timeout = '20s'`)
@@ -161,8 +161,7 @@ async function resisting(
   { admin, guard, role, letter }: { admin: AdminKind; guard: boolean; role: string; letter: 'o' | 'r' }
 ) {
   const { provider, sql } = await setUp(t, { admin, url: server.adminUrl })
-  if (guard)
-    await provider.start?.({ log: { debug() {}, info() {}, warn() {}, error() {} }, audit: async () => undefined })
+  if (guard) await provider.start?.({ log: keptLog().log, audit: async () => undefined })
   const instance = new Instance(provider)
   cleanUp(t, () => instance.deprovision())
   await instance.provision()

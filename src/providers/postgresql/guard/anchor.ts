@@ -12,7 +12,7 @@ const CONNECT_MS = 5_000
 const FIRST_LOCK_TIMEOUT = '5s'
 const NEXT_LOCK_TIMEOUT = '200ms'
 
-/** Catalogs that PostgreSQL reads to parse and plan a statement whose caches it has emptied. */
+/** PostgreSQL reads these catalogs to parse a statement after it has emptied the caches of the session. */
 const CATALOGS = [
   'pg_aggregate',
   'pg_am',
