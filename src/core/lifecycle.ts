@@ -18,8 +18,13 @@ const MAX_DECISIONS = 6
 /** The end of a request's time that is kept for writing the outcome, in milliseconds; of a short time at most a quarter. */
 const ANSWER_MS = 1_000
 
+/** A synchronous request that has waited longer than this for another operation does not start its own, in milliseconds. */
+const SHORT_WAIT_MS = 1_000
+
 /** Requests that were answered with an error because the answer was due. */
 const answeredLate = new WeakSet<Call>()
+/** Requests that have waited for another operation for longer than {@link SHORT_WAIT_MS}. */
+const waitedLong = new WeakSet<Call>()
 
 /** The plan settings that decide between a synchronous answer and 202. */
 export interface Manner {
@@ -97,7 +102,7 @@ export type Started = { kind: 'accepted'; operation: string } | { kind: 'succeed
 
 /**
  * Starts an operation; a synchronous one runs to its end here.
- * @throws {BrokerError} when it did not succeed, or the quota of the plan is used up
+ * @throws {BrokerError} when it did not succeed, the quota of the plan is used up, or too much of the time has passed
  */
 export async function startAndRun(
   operations: Operations,
@@ -105,6 +110,8 @@ export async function startAndRun(
   { start, manner, takesPlaceOf, halted }: StartAndRun
 ): Promise<Started> {
   const { operation } = start
+  const acceptsIncomplete = call.acceptsIncomplete && manner.pollable !== false
+  if (!operation.async && !acceptsIncomplete && !isDelete(operation)) requireTime(call)
   const quota = takesPlaceOf && operations.platforms.quotaOf(call.platform, takesPlaceOf)
   const until = workUntil(operations, call)
   const { result, held } = await operations.start({ ...start, ...(quota === undefined ? {} : { quota }) }, until)
@@ -116,12 +123,22 @@ export async function startAndRun(
   call.follow?.(operation.operationId)
   if (operation.async) return { kind: 'accepted', operation: operation.operationId }
   const end = await runSync(operations, held, {
-    acceptsIncomplete: call.acceptsIncomplete && manner.pollable !== false,
+    acceptsIncomplete,
     maximumMs: maximumMsOf(manner),
     until,
     isAnswered: () => answeredLate.has(call)
   })
   return end.kind === 'accepted' ? { kind: 'accepted', operation: operation.operationId } : end
+}
+
+/**
+ * Refuses work that has only the rest of its request's time. The broker would abort and undo it at the end of that time, and
+ * the repeated request would wait for the undo again, so that no repetition could ever succeed.
+ * @throws {BrokerError} 503; the repeated request has all of its time
+ */
+function requireTime(call: Call): void {
+  if (!waitedLong.has(call)) return
+  throw refusals.unavailable('The broker has just finished an earlier operation. Repeat the request.', 1)
 }
 
 export interface StartAndRun {
@@ -177,7 +194,9 @@ export function isHidden({ internal, unreported, async, ageMs, createdAt, deadli
  */
 export async function waitForOther(operations: Operations, call: Call, other: OperationRecord): Promise<'again'> {
   await hurry(operations, other)
+  const began = performance.now()
   const ended = await operations.wait(other.operationId, workUntil(operations, call))
+  if (performance.now() - began > SHORT_WAIT_MS) waitedLong.add(call)
   if (ended?.state !== 'in progress') return 'again'
   throw refusals.unavailable(
     isDelete(other) ? 'An earlier deletion still continues.' : 'An earlier request is still being undone.'
