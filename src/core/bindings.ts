@@ -77,7 +77,9 @@ export class Bindings {
         if (existing.status === 'ready') {
           const deletion = await this.#deletionOfInstance(ids)
           if (deletion !== undefined) return waitUnlessKnown(this.#operations, call, deletion)
-          return { kind: 'exists', body: existing.reply ?? {} }
+          // A delete may have ended since the binding was read.
+          const standing = ownedBy(call, await this.#store.getBinding(ids.instance_id, ids.binding_id))
+          return standing === undefined ? 'again' : { kind: 'exists', body: existing.reply ?? {} }
         }
         if (existing.status === 'creating') return 'again'
       }
@@ -110,16 +112,18 @@ export class Bindings {
   }
 
   async #fetch(call: Call, ids: BindingIds): Promise<BindingFetched> {
+    // First, because a delete that ends between the reads has removed the binding that is read after it.
+    const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
+    const deletion = await this.#deletionOfInstance(ids)
     const binding = ownedBy(call, await this.#store.getBinding(ids.instance_id, ids.binding_id))
     if (binding === undefined || binding.status !== 'ready') throw refusals.bindingUnknown(ids.binding_id)
     const service = this.#catalog.service(binding.serviceId)
     if (service !== undefined && service.bindings_retrievable !== true) {
       throw refusals.notRetrievable('service bindings')
     }
-    const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
     // Its credentials may not work any more; the revocation of expired ones is not the platform's unbind.
     if (unfinished?.kind === 'unbind' && !unfinished.internal) throw refusals.bindingUnknown(ids.binding_id)
-    if ((await this.#deletionOfInstance(ids)) !== undefined) throw refusals.bindingUnknown(ids.binding_id)
+    if (deletion !== undefined) throw refusals.bindingUnknown(ids.binding_id)
     const { reply, parameters, undeliveredUntil } = binding
     // If the answer is lost, so are the credentials: returning them twice would mean to keep them.
     const credentials = undeliveredUntil === undefined ? undefined : await this.#store.deliver(binding)

@@ -77,7 +77,11 @@ export class Instances {
           return joined.kind === 'ended' ? 'again' : acceptedInstance(joined.operation, existing)
         }
         if (unfinished !== undefined) return waitUnlessKnown(this.#operations, call, unfinished)
-        if (existing.status === 'ready') return { kind: 'exists', body: replyOf(existing) }
+        if (existing.status === 'ready') {
+          // A delete may have ended since the instance was read.
+          const standing = ownedBy(call, await this.#store.getInstance(instanceId))
+          return standing === undefined ? 'again' : { kind: 'exists', body: replyOf(existing) }
+        }
         if (existing.status === 'creating') return 'again'
       }
       checkMaintenance(entry, body.maintenance_info)
@@ -117,13 +121,14 @@ export class Instances {
   }
 
   async #fetch(call: Call, instanceId: string): Promise<InstanceFetched> {
+    // First, because a delete that ends between the two reads has removed the instance that is read after it.
+    const unfinished = await this.#store.unfinishedOperation(instanceId)
     const instance = ownedBy(call, await this.#store.getInstance(instanceId))
     if (instance === undefined || instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
     const service = this.#catalog.service(instance.serviceId)
     if (service !== undefined && service.instances_retrievable !== true) {
       throw refusals.notRetrievable('service instances')
     }
-    const unfinished = await this.#store.unfinishedOperation(instanceId)
     if (unfinished?.kind === 'deprovision') throw refusals.instanceUnknown(instanceId)
     // An update that is being undone, or its restoration, ends with the instance that is stored.
     if (unfinished?.kind === 'update' && !isHidden(unfinished)) throw refusals.concurrency()
@@ -171,7 +176,10 @@ export class Instances {
       checkMaintenance(entry, body.maintenance_info)
       checkParameters(body.parameters, entry.validate.update)
       const contextAlone = sameTarget(instance, target)
-      if (contextAlone && sameJson(target.context, instance.context)) return { kind: 'done', body: replyOf(instance) }
+      if (contextAlone && sameJson(target.context, instance.context)) {
+        const standing = ownedBy(call, await this.#store.getInstance(instanceId))
+        return standing === undefined ? 'again' : { kind: 'done', body: replyOf(instance) }
+      }
       if (!contextAlone) requireUpdateable(this.#catalog.plan(instance.serviceId, instance.planId), entry)
       const manner: Manner = contextAlone ? { mode: 'sync' } : entry
       const operation = this.#operations.newOperation({

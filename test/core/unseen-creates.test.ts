@@ -32,7 +32,7 @@ test('PUT instance: a new id is two calls of the store; one that is taken is loo
   assert.deepEqual(await put(provisionBody()), {
     status: 200,
     body: {},
-    calls: ['start', 'getInstance', 'unfinishedOperation']
+    calls: ['start', 'getInstance', 'unfinishedOperation', 'getInstance']
   })
   const other = await put({ ...provisionBody(), space_guid: 'another' })
   assert.deepEqual([other.status, other.calls], [409, ['start', 'getInstance']])
