@@ -6,7 +6,7 @@ import { openServiceBroker } from '../../src/app.ts'
 import { serverOptions } from '../../src/server.ts'
 import type { Line } from '../core/bad-conditions/setup.ts'
 import { oneDatabase } from '../core/bad-conditions/setup.ts'
-import { basic, bindBody, headers, ids, provisionBody } from '../helper/app.ts'
+import { basic, bindBody, headers, ids, provisionBody, whenBegun } from '../helper/app.ts'
 import { type Script, ScriptedProvider, until } from '../helper/scripted-provider.ts'
 import { ASYNC, answered, bindingPath, catalogOf, Platform, planOf } from './support.ts'
 
@@ -47,6 +47,7 @@ async function scene(t: TestContext, { script = {}, broker = {} }: { script?: Sc
     encryptionKeys
   })
   await app.ready()
+  await whenBegun(app, lines)
   const of = (name: string) => new Platform(app, { ...headers, authorization: basic(name, `${name}-password`) })
   const [owner, thief] = [of('owner'), of('thief')]
   answered(await owner.provision('i', provisionBody(plan)), 201)

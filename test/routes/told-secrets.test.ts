@@ -6,7 +6,7 @@ import Fastify from 'fastify'
 import { openServiceBroker } from '../../src/app.ts'
 import { Rejected, Unavailable } from '../../src/core/provider.ts'
 import { serverOptions } from '../../src/server.ts'
-import { bindBody, credentials, deleteQuery, postgresStore, testCatalog } from '../helper/app.ts'
+import { bindBody, credentials, deleteQuery, postgresStore, testCatalog, whenBegun } from '../helper/app.ts'
 import { type AnyTask, ScriptedProvider } from '../helper/scripted-provider.ts'
 import { dumpOf, leaksIn } from '../server/leaks.ts'
 import { ALSO_ASYNC, answered, bindingPath, Platform, refused } from './support.ts'
@@ -31,6 +31,7 @@ async function scene(t: TestContext, script: ConstructorParameters<typeof Script
     ...state
   })
   await app.ready()
+  await whenBegun(app)
   const platform = new Platform(app)
   answered(await platform.provision('i-1'), 201)
   const { store } = state

@@ -167,7 +167,7 @@ describe('every wait has a bound', { concurrency: true }, () => {
     t.after(() => holder.end())
     // As another replica does that migrates.
     await holder.query("SELECT pg_advisory_lock(hashtext('osb-migrate'), hashtext('osb'))")
-    const { app } = await replica(t, { store: { connectionString: url }, encryptionKeys })
+    const { app } = await replica(t, { store: { connectionString: url }, encryptionKeys }, { begun: false })
     const during = await app.inject({ url: instance, headers })
     assert.deepEqual([during.statusCode, during.json()], [503, { description: 'The broker is starting.' }])
     assert.equal((await app.inject({ url: '/v2/catalog', headers })).statusCode, 200)
@@ -193,11 +193,8 @@ describe('every wait has a bound', { concurrency: true }, () => {
     t.after(() => holder.end())
     await holder.query("SELECT pg_advisory_lock(hashtext('osb-migrate'), hashtext('osb'))")
     const failure = Promise.withResolvers<unknown>()
-    const { app, lines } = await replica(t, {
-      store: { connectionString: url },
-      encryptionKeys,
-      onStartFailure: failure.resolve
-    })
+    const options = { store: { connectionString: url }, encryptionKeys, onStartFailure: failure.resolve }
+    const { app, lines } = await replica(t, options, { begun: false })
     await holder.query(
       `CREATE SCHEMA osb; CREATE TABLE osb.schema_migrations (version int, name text, checksum text, applied_at timestamptz);
       INSERT INTO osb.schema_migrations VALUES (9999, '9999_later.sql', 'x')`

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import Fastify from 'fastify'
 import { openServiceBroker } from '../../../src/app.ts'
 import { serverOptions } from '../../../src/server.ts'
-import { credentials, testCatalog } from '../../helper/app.ts'
+import { credentials, testCatalog, whenBegun } from '../../helper/app.ts'
 import { type AnyTask, ScriptedProvider } from '../../helper/scripted-provider.ts'
 
 /** A replica in a process of its own. Its provider never ends a deprovision or an unbind. */
@@ -57,7 +57,7 @@ function linesOf({ stdout }: ChildProcess): { next(): Promise<string> } {
   }
 }
 
-async function serve({ url, encryptionKeys }: Database): Promise<void> {
+async function serve(database: Database): Promise<void> {
   // Ends with the test process, however that ends.
   process.stdin.resume().once('close', () => process.exit())
   const say = (line: string) => process.stdout.write(`${line}\n`)
@@ -70,11 +70,13 @@ async function serve({ url, encryptionKeys }: Database): Promise<void> {
     catalog: testCatalog(),
     auth: credentials,
     providers: [new ScriptedProvider({ deprovision: hang, unbind: hang })],
-    store: { connectionString: url },
-    encryptionKeys,
+    store: { connectionString: database.url },
+    encryptionKeys: database.encryptionKeys,
     syncDeadlineMs: 60_000
   })
-  say(await app.listen({ port: 0, host: '127.0.0.1' }))
+  const url = await app.listen({ port: 0, host: '127.0.0.1' })
+  await whenBegun(app)
+  say(url)
 }
 
 if (import.meta.main) await serve(JSON.parse(process.argv[2] ?? '{}'))

@@ -5,7 +5,7 @@ import type { CatalogSource } from '../../../schemas/catalog.ts'
 import { type OpenServiceBrokerOptions, openServiceBroker } from '../../../src/app.ts'
 import { serverOptions } from '../../../src/server.ts'
 import { PostgresStore, parseEncryptionKeys, Sealer } from '../../../src/stores/postgres/index.ts'
-import { credentials, newEncryptionKeys, type TestStore, testCatalog } from '../../helper/app.ts'
+import { credentials, newEncryptionKeys, type TestStore, testCatalog, whenBegun } from '../../helper/app.ts'
 import { testPostgres } from '../../helper/postgres.ts'
 import { openTcpProxy, type TcpProxy } from '../../helper/tcp-proxy.ts'
 
@@ -22,14 +22,22 @@ export interface Replica {
   readonly lines: Line[]
 }
 
-/** Starts a broker that is closed after the test, and keeps the lines of its log from level `warn` on. */
-export async function replica(t: TestContext, options: Partial<OpenServiceBrokerOptions>): Promise<Replica> {
+/**
+ * Starts a broker that is closed after the test, and keeps the lines of its log from level `warn` on.
+ * @param begun whether to wait until the broker serves, also when that takes longer than an app waits
+ */
+export async function replica(
+  t: TestContext,
+  options: Partial<OpenServiceBrokerOptions>,
+  { begun = true }: { begun?: boolean } = {}
+): Promise<Replica> {
   const lines: Line[] = []
   const stream = { write: (text: string) => void lines.push(JSON.parse(text)) }
   const app = Fastify({ ...serverOptions, logger: { level: 'warn', stream } })
   t.after(() => app.close())
   await app.register(openServiceBroker, { catalog: testCatalog(), auth: credentials, ...options })
   await app.ready()
+  if (begun) await whenBegun(app, lines)
   return { app, lines }
 }
 
