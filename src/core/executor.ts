@@ -6,7 +6,7 @@ import { maximumMsOf } from './durations.ts'
 import { BrokerError, refusals } from './errors.ts'
 import { isDelete } from './operation-kinds.ts'
 import type { Operations } from './operations.ts'
-import { Rejected } from './provider.ts'
+import { Rejected, Unavailable } from './provider.ts'
 import type { Execution } from './runner.ts'
 import type { OperationFields, OperationJob } from './store.ts'
 import { failedFinish } from './undo.ts'
@@ -111,11 +111,13 @@ export class Executor {
       return this.#letGo(held)
     }
     if (end.kind === 'rejected') return this.#fail(held, end.error)
-    if (end.kind === 'abandoned') return this.#fail(held, givenUp(held, 'The provider did not stop in time.'))
+    if (end.kind === 'abandoned') return this.#fail(held, givenUp(held, 'The provider did not stop in time.', 504))
     if (this.#operations.stopping) return this.#handBack(held)
     const delayMs = backoffMs(claim.attempt)
     // The next attempt would start after the deadline.
-    if (held.deadline.leftMs <= delayMs) return this.#fail(held, givenUp(held, end.description))
+    if (held.deadline.leftMs <= delayMs) {
+      return this.#fail(held, givenUp(held, end.description, end.error instanceof Unavailable ? 503 : 500))
+    }
     await this.#release(held, { description: `${end.description}${retryNote(claim.attempt)}`, delayMs })
     return 'done'
   }
@@ -191,13 +193,14 @@ function expired(held: Held): BrokerError {
   const attempts = held.claim.attempt - 1
   const last = attempts === 0 ? undefined : held.description?.replace(RETRY_NOTE, '')
   const description = last ?? 'No worker could take the operation in time.'
-  return givenUp({ ...held, claim: { ...held.claim, attempt: attempts } }, description)
+  return givenUp({ ...held, claim: { ...held.claim, attempt: attempts } }, description, 503)
 }
 
-function givenUp({ operation, claim, createdAt }: Held, description: string): BrokerError {
+/** @param status for a synchronous request that has joined the operation; polls get the description alone */
+function givenUp({ operation, claim, createdAt }: Held, description: string, status: 500 | 503 | 504): BrokerError {
   const seconds = Math.round((performance.now() - createdAt) / 1000)
   const text = `${description} It was given up after ${claim.attempt} attempts in ${seconds} s.`
-  if (operation.kind === 'update') return new BrokerError(500, text, { updateRepeatable: true })
-  if (operation.kind === 'deprovision') return new BrokerError(500, text, { instanceUsable: false })
-  return new BrokerError(500, text)
+  if (operation.kind === 'update') return new BrokerError(status, text, { updateRepeatable: true })
+  if (operation.kind === 'deprovision') return new BrokerError(status, text, { instanceUsable: false })
+  return new BrokerError(status, text)
 }

@@ -7,10 +7,7 @@ const ERROR = 50
 /** Errors that the faults of a run explain, in addition to requests that are answered 503 or 504. */
 const EXPECTED = [
   /^the broker cannot start yet; requests are answered 503 until it can$/,
-  /^the provider "scripted" ignored the abort of a \w+: its call was given up$/,
-  // A synchronous request that joins an operation of the plan `hasty`, whose few seconds a fault outlasts. Operations of other
-  // plans have an hour, and clients report each that fails.
-  /It was given up after \d+ attempts in \d+ s\.$/
+  /^the provider "scripted" ignored the abort of a \w+: its call was given up$/
 ]
 
 /** Stands for the messages of requests that were answered 503 or 504. */

@@ -13,7 +13,7 @@ import {
   testCatalog,
   testStores
 } from '../helper/app.ts'
-import { gate, type Script, ScriptedProvider, until, untilAborted } from '../helper/scripted-provider.ts'
+import { type AnyTask, gate, type Script, ScriptedProvider, until, untilAborted } from '../helper/scripted-provider.ts'
 
 const instance = '/v2/service_instances/i-1'
 const binding = `${instance}/service_bindings/b-1`
@@ -175,6 +175,39 @@ test("operation: the plan's maximum_polling_duration ends the tries, and says so
   assert.equal(end.state, 'failed')
   assert.match(end.description, /^The server is away\. It was given up after \d+ attempts in 1 s\.$/)
 })
+
+const hang = () => new Promise<never>(() => {})
+const throwsAtDeadline = (error: Error) => async (task: AnyTask) => {
+  await untilAborted(task).catch(() => undefined)
+  throw error
+}
+
+for (const [failure, status, description, deprovision] of [
+  ['an unavailable service', 503, /^The server is away\./, throwsAtDeadline(new Unavailable('The server is away.'))],
+  ['a call that does not stop', 504, /^The provider did not stop in time\./, hang],
+  ['an unforeseen error', 500, /^The work failed\./, throwsAtDeadline(new Error('broken'))]
+] as const) {
+  test(`DELETE instance: joins a delete that gives up after ${failure}, answers ${status}`, async (t) => {
+    const catalog = testCatalog()
+    const plan = catalog.services[0]?.plans.find(({ id }) => id === ids.plans.either)
+    assert.ok(plan)
+    plan.maximum_polling_duration = 2
+    const provider = new ScriptedProvider({ deprovision })
+    const app = await buildApp(t, { providers: [provider], catalog, syncDeadlineMs: 40_000 })
+    await app.inject(put(instance, provisionBody(ids.plans.either)))
+    await pollUntilEnded(app, `${instance}/last_operation`)
+    const query = deleteQuery(ids.plans.either)
+    const first = await app.inject({ method: 'DELETE', url: `${instance}${query}&accepts_incomplete=true`, headers })
+    assert.equal(first.statusCode, 202, first.body)
+    await until('the delete', () => provider.calls.includes('deprovision'))
+    const joined = await app.inject({ method: 'DELETE', url: instance + query, headers })
+    assert.equal(joined.statusCode, status, joined.body)
+    assert.match(joined.json().description, description)
+    assert.match(joined.json().description, / It was given up after 1 attempts in \d+ s\.$/)
+    assert.equal(joined.headers['retry-after'], status === 500 ? undefined : '5')
+    assert.deepEqual(provider.calls, ['provision', 'deprovision'])
+  })
+}
 
 test('operation: the second attempt is told with its number while it is under way', async (t) => {
   const second = gate()

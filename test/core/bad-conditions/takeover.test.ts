@@ -118,16 +118,21 @@ describe('takeover', { concurrency: true }, () => {
     // Migrates.
     const first = await replica(t, { store: { connectionString: url }, encryptionKeys })
     await first.app.close()
+    const started: string[] = []
     for (let index = 0; index < 40; index += 1) {
       const start = startOf(`i-${index}`, index % 4 === 0 ? { maximumMs: 0 } : {})
       assert.equal(await dead.start(start, noEnqueue), 'started')
       assert.equal((await dead.claim(start.operation.operationId)).kind, 'claimed')
+      started.push(start.operation.operationId)
     }
     const options = { providers: [provider], store: { connectionString: url }, encryptionKeys, workers: 3 }
     const { app } = await replica(t, options)
     for (let index = 0; index < 40; index += 1) {
       const end = (await pollUntilEnded(app, `${path(index)}/last_operation`)).json()
       assert.equal(end.state, index % 4 === 0 ? 'failed' : 'succeeded', JSON.stringify(end))
+      // The answer to a synchronous request that waits for the operation
+      const { failure } = (await dead.getOperation(started[index] ?? '')) ?? {}
+      assert.deepEqual(failure, index % 4 === 0 ? { status: 503 } : undefined)
     }
     assert.equal(provider.calls.length, 30)
     assert.ok(most <= 3, `${most} calls at once`)
