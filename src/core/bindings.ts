@@ -77,7 +77,7 @@ export class Bindings {
         if (existing.status === 'ready') {
           const deletion = await this.#deletionOfInstance(ids)
           if (deletion !== undefined) return waitUnlessKnown(this.#operations, call, deletion)
-          // A delete may have ended since the binding was read.
+          // A delete may have ended between the reads of the binding and of its operations.
           const standing = ownedBy(call, await this.#store.getBinding(ids.instance_id, ids.binding_id))
           return standing === undefined ? 'again' : { kind: 'exists', body: existing.reply ?? {} }
         }
@@ -112,7 +112,7 @@ export class Bindings {
   }
 
   async #fetch(call: Call, ids: BindingIds): Promise<BindingFetched> {
-    // First, because a delete that ends between the reads has removed the binding that is read after it.
+    // Read the operations first: if a delete ends in between, the binding is already gone when it is read.
     const unfinished = await this.#store.unfinishedOperation(ids.instance_id, ids.binding_id)
     const deletion = await this.#deletionOfInstance(ids)
     const binding = ownedBy(call, await this.#store.getBinding(ids.instance_id, ids.binding_id))

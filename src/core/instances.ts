@@ -78,9 +78,7 @@ export class Instances {
         }
         if (unfinished !== undefined) return waitUnlessKnown(this.#operations, call, unfinished)
         if (existing.status === 'ready') {
-          // A delete may have ended since the instance was read.
-          const standing = ownedBy(call, await this.#store.getInstance(instanceId))
-          return standing === undefined ? 'again' : { kind: 'exists', body: replyOf(existing) }
+          return (await this.#stillExists(call, instanceId)) ? { kind: 'exists', body: replyOf(existing) } : 'again'
         }
         if (existing.status === 'creating') return 'again'
       }
@@ -115,13 +113,18 @@ export class Instances {
     return ended === 'again' ? 'again' : createdOf(ended, insertInstance)
   }
 
+  /** Reads the instance again, because a delete may have ended between the reads of the instance and of its operations. */
+  async #stillExists(call: Call, instanceId: string): Promise<boolean> {
+    return ownedBy(call, await this.#store.getInstance(instanceId)) !== undefined
+  }
+
   /** `GET /v2/service_instances/:instance_id` (spec: Fetching a Service Instance). */
   fetch(call: Call, instanceId: string): Promise<InstanceFetched> {
     return answerInTime(this.#operations, call, this.#fetch(call, instanceId))
   }
 
   async #fetch(call: Call, instanceId: string): Promise<InstanceFetched> {
-    // First, because a delete that ends between the two reads has removed the instance that is read after it.
+    // Read the operation first: if a delete ends in between, the instance is already gone when it is read.
     const unfinished = await this.#store.unfinishedOperation(instanceId)
     const instance = ownedBy(call, await this.#store.getInstance(instanceId))
     if (instance === undefined || instance.status !== 'ready') throw refusals.instanceUnknown(instanceId)
@@ -177,8 +180,7 @@ export class Instances {
       checkParameters(body.parameters, entry.validate.update)
       const contextAlone = sameTarget(instance, target)
       if (contextAlone && sameJson(target.context, instance.context)) {
-        const standing = ownedBy(call, await this.#store.getInstance(instanceId))
-        return standing === undefined ? 'again' : { kind: 'done', body: replyOf(instance) }
+        return (await this.#stillExists(call, instanceId)) ? { kind: 'done', body: replyOf(instance) } : 'again'
       }
       if (!contextAlone) requireUpdateable(this.#catalog.plan(instance.serviceId, instance.planId), entry)
       const manner: Manner = contextAlone ? { mode: 'sync' } : entry

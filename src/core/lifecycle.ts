@@ -18,13 +18,13 @@ const MAX_DECISIONS = 6
 /** The end of a request's time that is kept for writing the outcome, in milliseconds; of a short time at most a quarter. */
 const ANSWER_MS = 1_000
 
-/** A synchronous request that has waited longer than this for another operation does not start its own, in milliseconds. */
+/** How long a synchronous request may wait for other operations and still start its own, in milliseconds. */
 const SHORT_WAIT_MS = 1_000
 
 /** Requests that were answered with an error because the answer was due. */
 const answeredLate = new WeakSet<Call>()
-/** Requests that have waited for another operation for longer than {@link SHORT_WAIT_MS}. */
-const waitedLong = new WeakSet<Call>()
+/** How long requests have waited for other operations, in milliseconds. */
+const waitedMs = new WeakMap<Call, number>()
 
 /** The plan settings that decide between a synchronous answer and 202. */
 export interface Manner {
@@ -137,7 +137,7 @@ export async function startAndRun(
  * @throws {BrokerError} 503; the repeated request has all of its time
  */
 function requireTime(call: Call): void {
-  if (!waitedLong.has(call)) return
+  if ((waitedMs.get(call) ?? 0) <= SHORT_WAIT_MS) return
   throw refusals.unavailable('The broker has just finished an earlier operation. Repeat the request.', 1)
 }
 
@@ -196,7 +196,7 @@ export async function waitForOther(operations: Operations, call: Call, other: Op
   await hurry(operations, other)
   const began = performance.now()
   const ended = await operations.wait(other.operationId, workUntil(operations, call))
-  if (performance.now() - began > SHORT_WAIT_MS) waitedLong.add(call)
+  waitedMs.set(call, (waitedMs.get(call) ?? 0) + performance.now() - began)
   if (ended?.state !== 'in progress') return 'again'
   throw refusals.unavailable(
     isDelete(other) ? 'An earlier deletion still continues.' : 'An earlier request is still being undone.'

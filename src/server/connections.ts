@@ -138,8 +138,8 @@ export class Connections {
   }
 
   /**
-   * The oldest connection without an authenticated request in a network that has more connections than the newcomer's, so that
-   * the clients of a network cannot keep others out by requests whose answers they do not read.
+   * Finds the oldest connection without an authenticated request in a network that has more connections than the newcomer's.
+   * Otherwise clients that never read their answers could keep all other networks out.
    */
   #ofLargerNetwork(largestFirst: readonly Network[], newcomer: Connection): Connection | undefined {
     const own = this.#networks.get(newcomer.network)?.all.size ?? 0

@@ -67,7 +67,7 @@ test('PUT binding: repeated while the binding is deleted creates it again', asyn
   assert.deepEqual(provider.calls.slice(2), ['unbind b-1', 'bind b-1'])
 })
 
-test('PATCH instance: one that changes nothing while the instance is deleted answers 404', async (t) => {
+test('PATCH instance: without a change, during the end of a delete, answers 404', async (t) => {
   const { app, removal } = await withBinding(t)
   removal.open()
   afterNextRead(t, 'getInstance', () => app.inject(remove(instance)))

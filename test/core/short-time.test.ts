@@ -46,7 +46,7 @@ test('PATCH instance: after a long wait for an undo answers 503, the next one ha
   await waitsAndSucceeds(t, { provider, undone, request: update, undo: 'update', calls: 3, status: 200 })
 })
 
-test('PUT binding: after a long wait with accepts_incomplete goes on in the background, answers 201 or 202', async (t) => {
+test('PUT binding: with accepts_incomplete, a long wait for an undo answers 201 or 202', async (t) => {
   const undone = gate()
   const provider = new ScriptedProvider({ bind: failsOnce(), unbind: () => undone.opened })
   const patient = { ...bind, url: `${bind.url}?accepts_incomplete=true` }

@@ -47,7 +47,7 @@ async function scene(t: TestContext, { script = {}, broker = {} }: { script?: Sc
     encryptionKeys
   })
   await app.ready()
-  await whenBegun(app, lines)
+  await whenBegun(app)
   const of = (name: string) => new Platform(app, { ...headers, authorization: basic(name, `${name}-password`) })
   const [owner, thief] = [of('owner'), of('thief')]
   answered(await owner.provision('i', provisionBody(plan)), 201)

@@ -5,7 +5,7 @@ import type { CatalogSource } from '../../../schemas/catalog.ts'
 import { type OpenServiceBrokerOptions, openServiceBroker } from '../../../src/app.ts'
 import { serverOptions } from '../../../src/server.ts'
 import { PostgresStore, parseEncryptionKeys, Sealer } from '../../../src/stores/postgres/index.ts'
-import { credentials, newEncryptionKeys, type TestStore, testCatalog, whenBegun } from '../../helper/app.ts'
+import { credentials, NOT_READY, newEncryptionKeys, type TestStore, testCatalog, whenBegun } from '../../helper/app.ts'
 import { testPostgres } from '../../helper/postgres.ts'
 import { openTcpProxy, type TcpProxy } from '../../helper/tcp-proxy.ts'
 
@@ -24,7 +24,7 @@ export interface Replica {
 
 /**
  * Starts a broker that is closed after the test, and keeps the lines of its log from level `warn` on.
- * @param begun whether to wait until the broker serves, also when that takes longer than an app waits
+ * @param begun whether to wait for a broker that takes longer to start than the app waits; default: true
  */
 export async function replica(
   t: TestContext,
@@ -37,7 +37,7 @@ export async function replica(
   t.after(() => app.close())
   await app.register(openServiceBroker, { catalog: testCatalog(), auth: credentials, ...options })
   await app.ready()
-  if (begun) await whenBegun(app, lines)
+  if (begun && lines.some(({ msg }) => msg.startsWith(NOT_READY))) await whenBegun(app)
   return { app, lines }
 }
 

@@ -28,7 +28,7 @@ export interface Script {
 
 /** Between two tries, so that an attacker does not spend the machine's time on refusals. */
 const PAUSE_MS = 50
-/** A last step that takes this long, such as a sleep, counts as one that does not end. */
+/** After this time, a last step that is still running, such as a sleep, counts as endless. */
 const LASTING_MS = 500
 const LOGIN_MS = 10_000
 /** A tenant may set all of these itself. */
